@@ -15,7 +15,7 @@ class UserManager(BaseUserManager["User"]):
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Creates an active user; without a password only sign-in through a provider works."""
-        user = self.model(email=self.normalize_email(email), **fields)
+        user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
@@ -29,7 +29,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person. Superusers are operators; every other active user sees only what is theirs."""
 
     id = models.UUIDField(primary_key=True, db_default=UuidV7(), editable=False)
-    email = models.EmailField(max_length=254)
+    email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=255, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -43,7 +43,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "users"
-        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_is_unique")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="user_email_is_in_lower_case"),
+        ]
 
     def __str__(self) -> str:
         return self.email

@@ -148,6 +148,7 @@ class Endpoint(models.Model):
     failure_count = models.IntegerField(db_default=0, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     retry_slot_at = models.DateTimeField(null=True, editable=False)
+    retry_attempt = models.SmallIntegerField(null=True, editable=False)
     retries_used = models.SmallIntegerField(db_default=0, editable=False)
     manual_run_at = models.DateTimeField(null=True, editable=False)
     manual_run_by = models.UUIDField(null=True, editable=False)
@@ -242,8 +243,8 @@ class Endpoint(models.Model):
                 condition=Q(status=EndpointStatus.ACTIVE) | Q(next_run_at__isnull=True), name="endpoint_stopped_has_no_plan"
             ),
             models.CheckConstraint(
-                condition=Q(retry_at__isnull=True, retry_slot_at__isnull=True)
-                | Q(retry_at__isnull=False, retry_slot_at__isnull=False),
+                condition=Q(retry_at__isnull=True, retry_slot_at__isnull=True, retry_attempt__isnull=True)
+                | Q(retry_at__isnull=False, retry_slot_at__isnull=False, retry_attempt__isnull=False),
                 name="endpoint_retry_is_whole",
             ),
             models.CheckConstraint(

@@ -1,0 +1,28 @@
+"""What the services refuse, and why. The API and the console turn these into answers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one field, by the field's name in the model; None is the request as a whole."""
+
+    field: str | None
+    code: str
+    message: str
+
+
+class InvalidInputError(Exception):
+    """The input cannot be accepted; every fault is named."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults))
+
+
+class ConflictError(Exception):
+    """The state of the row forbids this, as running an archived endpoint does."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
