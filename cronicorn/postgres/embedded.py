@@ -220,9 +220,11 @@ class EmbeddedServer:
         release_stale_files(residence.cluster, address)
         log_bytes = _rotate(residence.log)
         quoted = address.host.replace('"', '""')
-        options = _OPTIONS | {"unix_socket_directories": f'"{quoted}"'} | ({} if self._durable else _WITHOUT_DISK)
+        options = _OPTIONS | {"unix_socket_directories": f'"{quoted}"', "data_directory": str(residence.cluster)}
+        options |= {} if self._durable else _WITHOUT_DISK
         arguments = shlex.join(part for name, value in options.items() for part in ("-c", f"{name}={value}"))
-        command = ("start", "-D", residence.cluster, "-l", residence.log, "-w", "-t", str(START_TIMEOUT_S))
+        # Relative to the home: pg_ctl puts these names into a shell command without quoting them.
+        command = ("start", "-D", residence.cluster.name, "-l", residence.log.name, "-w", "-t", str(START_TIMEOUT_S))
         done = residence.run("pg_ctl", *command, "-o", arguments, timeout_s=START_TIMEOUT_S + 10)
         # A server that another process launched just before it was killed may have won; then that one is used.
         if done.returncode != 0 and find_postmaster(residence.cluster) is None:
