@@ -29,6 +29,7 @@ __all__ = ["Cadence", "CronError", "check_timezone", "parse_cadence"]
 
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
+_EARLIEST, _LATEST = datetime(1, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001
 _EVERY_DAY = ("0 0 * * *",)
 
 
@@ -119,9 +120,11 @@ def parse_cadence(expression: str, timezone: str = "UTC") -> Cadence:
 
 
 def _naive_utc(instant: datetime) -> datetime:
-    if instant.utcoffset() is None:
+    """The UTC time of an aware instant; beyond the years that hold slots it is only as far as arithmetic allows."""
+    offset = instant.utcoffset()
+    if offset is None:
         raise ValueError("An instant must be aware: it has no time zone.")
-    return instant.astimezone(UTC).replace(tzinfo=None)
+    return min(max(instant.replace(tzinfo=None), _EARLIEST), _LATEST) - offset
 
 
 @dataclass(frozen=True, slots=True)

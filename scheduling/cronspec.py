@@ -214,7 +214,7 @@ def _value(field: _Field, text: str, position: int) -> int:
     if not text:
         raise CronError(f"A {field.title} is missing here; write a number or *.", position=position)
     hint = next((_HINTS[c] for c in text.upper() if c in _HINTS), None)
-    if field.names and text.isalpha():
+    if field.names and text.isalpha() and len(text) > 1:
         hint = f"names have three letters, {' '.join(field.names)}"
     raise CronError(
         f"{text} is not a {field.title}; {hint or f'write {field.low} to {field.high}, a range, a step or *'}.",
