@@ -1,0 +1,711 @@
+"""What every dispatcher promises, tried against real servers on this machine."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import resource
+import socket
+import ssl
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from scheduling.dispatch import Dispatcher, HttpxDispatcher
+from scheduling.egress import EgressPolicy
+from scheduling.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
+from tests.support.certificates import make_certificate
+from tests.support.http_target import (
+    HttpTarget,
+    Reply,
+    drip,
+    endless,
+    endless_header,
+    gzip_bomb,
+    raw,
+    redirect,
+    reset,
+    stall,
+)
+
+LOOPBACK = EgressPolicy.from_settings("127.0.0.0/8,[::1]/128")
+OWNER = uuid4()
+NOWHERE = "203.0.113.7"  # documentation address: nothing is ever there
+
+Factory = Callable[..., Dispatcher]
+
+
+@pytest.fixture(params=[HttpxDispatcher], ids=["httpx"])
+def make_dispatcher(request: pytest.FixtureRequest) -> Iterator[Factory]:
+    """Make dispatchers that are closed after the test; the policy opens loopback unless given."""
+    made: list[Dispatcher] = []
+
+    def make(egress: EgressPolicy = LOOPBACK, *, concurrency: int = 50, **options: Any) -> Dispatcher:
+        made.append(request.param(egress, concurrency=concurrency, **options))
+        return made[-1]
+
+    yield make
+    for dispatcher in made:
+        dispatcher.close()
+
+
+@pytest.fixture
+def dispatcher(make_dispatcher: Factory) -> Dispatcher:
+    return make_dispatcher()
+
+
+def a_call(url: str, **changes: Any) -> Call:
+    values: dict[str, Any] = {
+        "run_id": uuid4(),
+        "endpoint_id": uuid4(),
+        "fence": 1,
+        "method": "GET",
+        "url": url,
+        "headers": (),
+        "body": None,
+        "timeout_ms": 5_000,
+        "max_response_bytes": 102_400,
+        "success": parse_success_criteria(changes.pop("criteria", None)),
+        "owner_id": OWNER,
+    }
+    return Call(**(values | changes))
+
+
+def run(dispatcher: Dispatcher, call: Call) -> Outcome:
+    dispatcher.start(call)
+    (outcome,) = collect(dispatcher, 1)
+    return outcome
+
+
+def collect(dispatcher: Dispatcher, count: int) -> list[Outcome]:
+    """Fetch `count` outcomes, in the order in which they came."""
+    outcomes: list[Outcome] = []
+    until = time.monotonic() + 20
+    while len(outcomes) < count and time.monotonic() < until:
+        outcomes += dispatcher.completed(1.0)
+    assert len(outcomes) == count
+    return outcomes
+
+
+def failure(outcome: Outcome) -> tuple[ErrorKind | None, Blame | None]:
+    assert outcome.ok is (outcome.error_kind is None) is (outcome.blame is None) is (outcome.error_message is None)
+    return outcome.error_kind, outcome.blame
+
+
+# What is sent
+
+
+def test_request_goes_out_exactly_as_the_call_says(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/hook", Reply())
+    body = b'{"a": 1,\r\n "b":  2}'
+    headers = (("X-One", "1"), ("X-Two", "a b"), ("User-Agent", "mine"), ("webhook-id", "msg_1"))
+    run(dispatcher, a_call(f"{url}?q=a%20b&c", method="POST", headers=headers, body=body))
+    (seen,) = http_target.requests
+    assert (seen.method, seen.path, seen.body) == ("POST", "/hook?q=a%20b&c", body)
+    assert {(name, seen.header(name)) for name, _ in headers} == set(headers)
+    assert seen.header("host") == f"127.0.0.1:{http_target.port}"
+    assert seen.header("content-length") == str(len(body))
+    assert seen.header("accept-encoding") == "identity"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_every_method_is_sent(dispatcher: Dispatcher, http_target: HttpTarget, method: str) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(204, content_length=0)), method=method))
+    assert failure(outcome) == (None, None)
+    assert http_target.requests[0].method == method
+
+
+def test_default_user_agent_does_not_name_a_library(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    run(dispatcher, a_call(http_target.route("/", Reply())))
+    assert http_target.requests[0].header("user-agent") == "Cronicorn"
+
+
+def test_owner_cannot_ask_for_a_compressed_answer(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    run(dispatcher, a_call(http_target.route("/", Reply()), headers=(("accept-encoding", "gzip"),)))
+    values = [value for name, value in http_target.requests[0].headers if name.lower() == "accept-encoding"]
+    assert values == ["identity"]
+
+
+def test_cookies_are_not_kept_between_calls(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", Reply(headers={"Set-Cookie": "session=1; Path=/"}))
+    run(dispatcher, a_call(url))
+    run(dispatcher, a_call(url))
+    assert http_target.requests[1].header("cookie") is None
+
+
+def test_every_call_has_a_connection_of_its_own(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nhi"))
+    for _ in range(3):
+        run(dispatcher, a_call(url))
+    assert http_target.connections == 3
+
+
+def test_proxies_of_the_environment_are_not_used(
+    make_dispatcher: Factory, http_target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert run(make_dispatcher(), a_call(http_target.route("/", Reply()))).ok
+
+
+# What comes back
+
+
+def test_success_carries_everything_that_was_seen(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    body = b'{"ok": true}'
+    url = http_target.route(
+        "/", Reply(body=body, headers={"ETag": '"1"', "Set-Cookie": "a=b", "X-RateLimit-Limit": "9"})
+    )
+    before = time.monotonic_ns()
+    outcome = run(dispatcher, call := a_call(url))
+    assert failure(outcome) == (None, None)
+    assert outcome.call is call
+    assert outcome.status_code == 200
+    assert (outcome.body, outcome.truncated, outcome.body_flags) == (body.decode(), False, ())
+    assert outcome.content_type == "application/json"
+    assert outcome.sha256 == hashlib.sha256(body).hexdigest()
+    headers = dict(outcome.headers)
+    assert headers["etag"] == '"1"'
+    assert headers["x-ratelimit-limit"] == "9"
+    assert "set-cookie" not in headers
+    assert before <= outcome.started_ns <= outcome.finished_ns <= time.monotonic_ns()
+
+
+def test_timings_tell_the_phases_apart(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    hold = threading.Event()
+    url = http_target.route("/", Reply(hold=hold))
+    dispatcher.start(a_call(url))
+    http_target.wait_for(1)
+    assert dispatcher.completed(0.2) == []
+    hold.set()
+    (outcome,) = collect(dispatcher, 1)
+    timings = outcome.timings
+    assert timings.dns_ms is not None
+    assert timings.connect_ms is not None
+    assert timings.tls_ms is None
+    assert timings.first_byte_ms is not None
+    assert timings.total_ms is not None
+    assert timings.first_byte_ms >= 200 > timings.dns_ms + timings.connect_ms
+    assert timings.total_ms >= timings.dns_ms + timings.connect_ms + timings.first_byte_ms
+    assert timings.total_ms == pytest.approx((outcome.finished_ns - outcome.started_ns) / 1e6)
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503, 999])
+def test_status_outside_the_criteria_is_an_http_error(
+    dispatcher: Dispatcher, http_target: HttpTarget, status: int
+) -> None:
+    url = http_target.route("/", Reply(status, b"{}", {"Retry-After": "120"}))
+    outcome = run(dispatcher, a_call(url))
+    assert failure(outcome) == (ErrorKind.HTTP_ERROR, Blame.REMOTE)
+    assert (outcome.status_code, outcome.body, outcome.retry_after) == (status, "{}", "120")
+
+
+def test_redirect_is_its_own_outcome(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    http_target.route("/there", Reply())
+    outcome = run(dispatcher, a_call(http_target.route("/here", redirect("/there"))))
+    assert failure(outcome) == (ErrorKind.HTTP_ERROR, Blame.REMOTE)
+    assert outcome.status_code == 302
+    assert [request.path for request in http_target.requests] == ["/here"]
+
+
+def test_redirect_succeeds_where_the_criteria_accept_it(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", redirect("/there", 303))
+    assert run(dispatcher, a_call(url, criteria={"status": ["300-399"]})).ok
+
+
+def test_assertion_that_does_not_hold_fails_the_call(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", Reply(body=b'{"depth": 7}'))
+    holds = {"assertions": [{"path": "$.depth", "op": "<", "value": 10}]}
+    fails = {"assertions": [{"path": "$.depth", "op": ">", "value": 10}]}
+    assert run(dispatcher, a_call(url, criteria=holds)).ok
+    outcome = run(dispatcher, a_call(url, criteria=fails))
+    assert failure(outcome) == (ErrorKind.ASSERTION_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "$.depth is not > 10."
+
+
+def test_body_beyond_the_cap_is_cut_and_no_failure(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", Reply(body=b"x" * 5_000))
+    outcome = run(dispatcher, a_call(url, max_response_bytes=1_000))
+    assert failure(outcome) == (None, None)
+    assert (outcome.body, outcome.truncated, outcome.body_flags) == ("x" * 1_000, True, ("truncated",))
+    assert outcome.sha256 == hashlib.sha256(b"x" * 1_000).hexdigest()
+
+
+def test_body_of_exactly_the_cap_is_whole(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(body=b"x" * 1_000)), max_response_bytes=1_000))
+    assert (len(outcome.body), outcome.truncated) == (1_000, False)
+
+
+def test_assertion_that_needs_what_was_cut_fails(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", Reply(body=json.dumps({"pad": "x" * 2_000, "ok": True}).encode()))
+    criteria = {"assertions": [{"path": "$.ok", "value": True}]}
+    outcome = run(dispatcher, a_call(url, max_response_bytes=1_000, criteria=criteria))
+    assert failure(outcome) == (ErrorKind.ASSERTION_FAILED, Blame.REMOTE)
+    assert "cut" in (outcome.error_message or "")
+
+
+def test_hostile_text_is_cleaned_and_flagged(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(body=b"a\x00b\xed\xa0\x80\xff"))))
+    assert outcome.ok
+    assert "\x00" not in outcome.body
+    outcome.body.encode("utf-8")
+    assert {"nul_removed", "surrogates_replaced", "not_utf8"} <= set(outcome.body_flags)
+
+
+# Hostile servers
+
+
+def test_endless_body_ends_at_the_cap(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", endless())))
+    assert (outcome.ok, len(outcome.body), outcome.truncated) == (True, 102_400, True)
+
+
+def test_hostile_bodies_cost_no_memory(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    run(dispatcher, a_call(http_target.route("/warm", Reply())))
+    bomb, flood = http_target.route("/bomb", gzip_bomb(200_000_000)), http_target.route("/flood", endless())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for url in (bomb, flood):
+        run(dispatcher, a_call(url, max_response_bytes=1_048_576))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
+
+
+def test_gzip_that_nobody_asked_for_is_kept_as_it_came(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", gzip_bomb(1_000_000))
+    outcome = run(dispatcher, a_call(url))
+    assert outcome.ok
+    assert outcome.sha256 == hashlib.sha256(gzip.compress(bytes(1_000_000), 9)).hexdigest()
+    assert "content_encoded" in outcome.body_flags
+
+
+def test_drip_ends_at_the_deadline_of_the_whole_call(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", drip()), timeout_ms=1_000))
+    assert failure(outcome) == (ErrorKind.TIMEOUT, Blame.REMOTE)
+    assert 1_000 <= (outcome.timings.total_ms or 0) < 2_000
+
+
+def test_partial_answer_is_kept_when_the_deadline_passes(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\npart"
+    url = http_target.route("/", lambda request, wire: (wire.send(head), stall(request, wire))[1])
+    outcome = run(dispatcher, a_call(url, timeout_ms=1_000))
+    assert failure(outcome) == (ErrorKind.TIMEOUT, Blame.REMOTE)
+    assert (outcome.status_code, outcome.body) == (200, "part")
+
+
+def test_server_that_never_answers_times_out(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", stall), timeout_ms=1_000))
+    assert failure(outcome) == (ErrorKind.TIMEOUT, Blame.REMOTE)
+    assert outcome.error_message == "The deadline of 1000 ms passed while waiting for the response."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(raw(b"SSH-2.0-OpenSSH_9.6 secret-banner\r\n"), id="banner"),
+        pytest.param(raw(b""), id="nothing"),
+        pytest.param(raw(b"HTTP/1.1 999999 Strange\r\n\r\n"), id="impossible status"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), id="negative length"),
+        pytest.param(reset(), id="reset"),
+        pytest.param(reset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), id="reset in the body"),
+        pytest.param(Reply(body=b"short", content_length=500), id="shorter than announced"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), id="bad chunk"),
+    ],
+)
+def test_broken_answer_is_an_http_error_that_repeats_nothing(
+    dispatcher: Dispatcher, http_target: HttpTarget, answer: Any
+) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", answer)))
+    assert failure(outcome) == (ErrorKind.HTTP_ERROR, Blame.REMOTE)
+    message = outcome.error_message or ""
+    assert "127.0.0.1" not in message
+    assert "banner" not in message
+
+
+def test_status_line_without_a_reason_is_accepted(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    assert run(dispatcher, a_call(http_target.route("/", raw(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n")))).ok
+
+
+def test_header_of_ten_megabytes_is_refused(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", endless_header())))
+    assert failure(outcome) == (ErrorKind.RESPONSE_TOO_LARGE, Blame.REMOTE)
+
+
+def test_closed_port_is_a_failed_connection(dispatcher: Dispatcher) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        outcome = run(dispatcher, a_call(f"http://127.0.0.1:{port}/"))
+    assert failure(outcome) == (ErrorKind.CONNECT_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "The connection was refused."
+    assert outcome.status_code is None
+    assert outcome.sha256 is None
+
+
+# TLS
+
+
+def test_trusted_certificate_passes_and_is_timed(make_dispatcher: Factory, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    with HttpTarget(certificate.server_context()) as target:
+        target.route("/", Reply())
+        outcome = run(make_dispatcher(ca_file=str(certificate.ca_file)), a_call(target.url("/", "localhost")))
+        assert failure(outcome) == (None, None)
+        assert target.requests[0].header("host") == f"localhost:{target.port}"
+    assert (outcome.timings.tls_ms or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "trusted", "valid_for", "message"),
+    [
+        pytest.param(("localhost",), False, timedelta(days=1), "The certificate is self-signed.", id="unknown issuer"),
+        pytest.param(
+            ("other.example",), True, timedelta(days=1), "The certificate is for another host name.", id="other name"
+        ),
+        pytest.param(("localhost",), True, timedelta(hours=-1), "The certificate has expired.", id="expired"),
+    ],
+)
+def test_certificate_that_proves_nothing_is_refused(
+    make_dispatcher: Factory, tmp_path: Path, names: tuple[str, ...], trusted: bool, valid_for: timedelta, message: str
+) -> None:
+    certificate = make_certificate(tmp_path, *names, valid_for=valid_for)
+    with HttpTarget(certificate.server_context()) as target:
+        ca_file = str(certificate.ca_file) if trusted else None
+        outcome = run(make_dispatcher(ca_file=ca_file), a_call(target.url("/", "localhost")))
+        assert target.requests == []
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == message
+
+
+def test_server_older_than_tls_1_2_is_refused(make_dispatcher: Factory, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    context = certificate.server_context()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with HttpTarget(context) as target:
+        outcome = run(make_dispatcher(ca_file=str(certificate.ca_file)), a_call(target.url("/", "localhost")))
+        assert target.requests == []
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+
+
+def test_plain_http_behind_https_is_a_tls_failure(dispatcher: Dispatcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        dispatcher.start(a_call(f"https://127.0.0.1:{plain.getsockname()[1]}/"))
+        connection, _ = plain.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            (outcome,) = collect(dispatcher, 1)
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+
+
+def test_stalled_handshake_ends_at_the_deadline(dispatcher: Dispatcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        outcome = run(dispatcher, a_call(f"https://127.0.0.1:{port}/", timeout_ms=1_000))
+    assert failure(outcome) == (ErrorKind.TIMEOUT, Blame.REMOTE)
+    assert (outcome.timings.tls_ms or 0) > 500
+
+
+# Where calls may go
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{port}/",
+        "http://localhost:{port}/",
+        "http://2130706433:{port}/",
+        "http://0x7f.1:{port}/",
+        "http://[::ffff:127.0.0.1]:{port}/",
+        "http://user:secret@127.0.0.1:{port}/",
+    ],
+)
+def test_denied_destination_is_not_dialled(make_dispatcher: Factory, http_target: HttpTarget, url: str) -> None:
+    outcome = run(make_dispatcher(EgressPolicy()), a_call(url.format(port=http_target.port)))
+    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+    assert outcome.error_message == "The destination is not allowed."
+    assert http_target.connections == 0
+
+
+def test_redirect_to_a_denied_address_is_not_followed(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    with HttpTarget() as inner:
+        egress = EgressPolicy.from_settings(f"127.0.0.1/32:{http_target.port}")
+        run(make_dispatcher(egress), a_call(http_target.route("/", redirect(inner.url("/")))))
+        assert (http_target.connections, inner.connections) == (1, 0)
+
+
+def test_synthetic_base_is_open_to_synthetic_calls_only(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    url = http_target.route("/api/synthetic/health", Reply())
+    other = http_target.route("/api/jobs", Reply())
+    dispatcher = make_dispatcher(EgressPolicy.from_settings("", http_target.url("")))
+    assert run(dispatcher, a_call(url, synthetic=True)).ok
+    for call in (
+        a_call(url),
+        a_call(other, synthetic=True),
+        a_call(http_target.url("/api/synthetic/../jobs"), synthetic=True),
+    ):
+        assert failure(run(dispatcher, call)) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+    assert http_target.connections == 1
+
+
+# Many calls
+
+
+def test_one_stuck_call_does_not_delay_the_others(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    dispatcher.start(stuck := a_call(http_target.route("/stuck", stall), timeout_ms=15_000))
+    url = http_target.route("/", Reply())
+    for _ in range(20):
+        dispatcher.start(a_call(url))
+    outcomes = collect(dispatcher, 20)
+    assert all(outcome.ok for outcome in outcomes)
+    assert dispatcher.in_flight() == 1
+    dispatcher.cancel(stuck.run_id)
+    assert failure(collect(dispatcher, 1)[0]) == (ErrorKind.CANCELED, Blame.LOCAL)
+
+
+def test_calls_run_at_the_same_time(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    hold = threading.Event()
+    url = http_target.route("/", Reply(hold=hold))
+    for _ in range(10):
+        dispatcher.start(a_call(url))
+    http_target.wait_for(10)
+    hold.set()
+    assert all(outcome.ok for outcome in collect(dispatcher, 10))
+
+
+def test_call_over_the_concurrency_waits_and_its_deadline_with_it(
+    make_dispatcher: Factory, http_target: HttpTarget
+) -> None:
+    dispatcher, hold = make_dispatcher(concurrency=1), threading.Event()
+    dispatcher.start(a_call(http_target.route("/first", Reply(hold=hold))))
+    http_target.wait_for(1)
+    dispatcher.start(second := a_call(http_target.route("/second", Reply()), timeout_ms=1_000))
+    assert dispatcher.completed(1.2) == []
+    hold.set()
+    outcomes = {outcome.call.run_id: outcome for outcome in collect(dispatcher, 2)}
+    assert outcomes[second.run_id].ok
+    assert (outcomes[second.run_id].timings.total_ms or 0) < 1_000
+
+
+def test_canceled_call_ends_at_once_and_closes_its_connection(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    gone = threading.Event()
+
+    def notice(_request: object, wire: Any) -> None:
+        if wire.connection.recv(1) == b"":
+            gone.set()
+
+    dispatcher.start(call := a_call(http_target.route("/", notice)))
+    http_target.wait_for(1)
+    dispatcher.cancel(call.run_id)
+    (outcome,) = collect(dispatcher, 1)
+    assert failure(outcome) == (ErrorKind.CANCELED, Blame.LOCAL)
+    assert gone.wait(5)
+
+
+def test_cancel_right_after_start_still_yields_one_outcome(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    calls = [a_call(http_target.route("/", stall)) for _ in range(50)]
+    for call in calls:
+        dispatcher.start(call)
+        dispatcher.cancel(call.run_id)
+    outcomes = collect(dispatcher, 50)
+    assert {outcome.call.run_id for outcome in outcomes} == {call.run_id for call in calls}
+    assert {outcome.error_kind for outcome in outcomes} == {ErrorKind.CANCELED}
+    assert dispatcher.in_flight() == 0
+
+
+def test_cancel_of_an_unknown_or_ended_run_does_nothing(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply())))
+    dispatcher.cancel(outcome.call.run_id)
+    dispatcher.cancel(UUID(int=0))
+    assert run(dispatcher, a_call(http_target.url("/"))).ok
+
+
+def test_run_under_way_cannot_be_started_twice(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    dispatcher.start(call := a_call(http_target.route("/", stall)))
+    with pytest.raises(ValueError, match="under way"):
+        dispatcher.start(call)
+
+
+def test_completed_returns_empty_when_nothing_came(dispatcher: Dispatcher) -> None:
+    assert dispatcher.completed(0.01) == []
+
+
+def test_close_ends_every_call_and_can_be_repeated(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    dispatcher = make_dispatcher()
+    url = http_target.route("/", stall)
+    for _ in range(5):
+        dispatcher.start(a_call(url))
+    http_target.wait_for(5)
+    dispatcher.close()
+    dispatcher.close()
+    assert {outcome.error_kind for outcome in collect(dispatcher, 5)} == {ErrorKind.CANCELED}
+    with pytest.raises(RuntimeError):
+        dispatcher.start(a_call(url))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"headers": (("X-Bad", "a\r\nb: c"),)}, id="line break in a header"),
+        pytest.param({"headers": (("X-Ünïcode", "\u2603"),)}, id="header name not a token"),
+        pytest.param({"method": "GE T"}, id="method not a token"),
+        pytest.param({"timeout_ms": None}, id="no timeout"),
+    ],
+)
+def test_call_that_cannot_be_sent_is_our_own_fault_and_stops_nothing(
+    dispatcher: Dispatcher, http_target: HttpTarget, changes: dict[str, Any]
+) -> None:
+    url = http_target.route("/", Reply())
+    assert failure(run(dispatcher, a_call(url, **changes))) == (ErrorKind.INTERNAL_ERROR, Blame.LOCAL)
+    assert http_target.requests == []
+    assert run(dispatcher, a_call(url)).ok
+
+
+# The httpx dispatcher alone: its resolver can be scripted
+
+
+def a_resolver(answers: dict[str, Any]) -> Callable[..., list[Any]]:
+    """Answer like getaddrinfo; a list of lists is answered one after the other, the last one again and again."""
+
+    def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
+        answer = answers.get(host)
+        if answer is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if callable(answer):
+            answer()
+        chosen = answer if not isinstance(answer[0], list) else answer.pop(0) if len(answer) > 1 else answer[0]
+        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, 1, 6, "", (ip, 0)) for ip in chosen]
+
+    return getaddrinfo
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., HttpxDispatcher]]:
+    made: list[HttpxDispatcher] = []
+
+    def make(answers: dict[str, Any], egress: EgressPolicy = LOOPBACK) -> HttpxDispatcher:
+        made.append(HttpxDispatcher(egress, concurrency=300, getaddrinfo=a_resolver(answers)))
+        return made[-1]
+
+    yield make
+    for dispatcher in made:
+        dispatcher.close()
+
+
+def test_name_that_leads_to_a_denied_address_is_not_dialled(scripted: Any, http_target: HttpTarget) -> None:
+    dispatcher = scripted({"rebind.example.com": ["127.0.0.1"]}, EgressPolicy())
+    outcome = run(dispatcher, a_call(http_target.url("/", "rebind.example.com")))
+    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+    assert http_target.connections == 0
+
+
+def test_judged_address_is_the_one_connected_when_answers_change(scripted: Any, http_target: HttpTarget) -> None:
+    answers = {"rebind.example.com": [["127.0.0.1"], [NOWHERE]]}
+    http_target.route("/", Reply())
+    assert run(scripted(answers), a_call(http_target.url("/", "rebind.example.com"))).ok
+    assert len(answers["rebind.example.com"]) == 1
+    assert http_target.requests[0].header("host") == f"rebind.example.com:{http_target.port}"
+
+
+def test_denied_addresses_among_allowed_ones_are_left_out(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"mixed.example.com": ["10.0.0.1", "169.254.169.254", "127.0.0.1"]})
+    outcome = run(dispatcher, a_call(http_target.url("/", "mixed.example.com")))
+    assert outcome.ok
+    assert (outcome.timings.total_ms or 0) < 1_000
+
+
+def test_next_address_is_tried_when_the_first_refuses(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"two.example.com": ["127.0.0.2", "127.0.0.1"]})
+    assert run(dispatcher, a_call(http_target.url("/", "two.example.com"))).ok
+
+
+def test_name_that_does_not_exist_is_blamed_on_the_remote(scripted: Any) -> None:
+    outcome = run(scripted({}), a_call("http://missing.example.com/"))
+    assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.REMOTE)
+    assert outcome.timings.dns_ms is not None
+    assert outcome.timings.connect_ms is None
+
+
+def test_failed_lookups_are_ours_once_most_names_fail(scripted: Any) -> None:
+    dispatcher = scripted({})
+    blames = [run(dispatcher, a_call(f"http://n{number}.example.com/")).blame for number in range(12)]
+    assert blames == [Blame.REMOTE] * 9 + [Blame.LOCAL] * 3
+
+
+def test_hung_resolver_for_200_hosts_delays_nobody_else(http_target: HttpTarget) -> None:
+    release = threading.Event()
+
+    def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
+        if host.startswith("hung"):
+            release.wait(30)
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
+
+    http_target.route("/", Reply())
+    dispatcher = HttpxDispatcher(LOOPBACK, concurrency=300, getaddrinfo=getaddrinfo)
+    try:
+        for number in range(200):
+            dispatcher.start(a_call(f"http://hung{number}.example.com/", timeout_ms=20_000))
+        begun = time.monotonic()
+        dispatcher.start(a_call(http_target.url("/", "fine.example.com")))
+        (outcome,) = collect(dispatcher, 1)
+        assert outcome.ok
+        assert time.monotonic() - begun < 2
+    finally:
+        release.set()
+        dispatcher.close()
+
+
+def test_hung_name_takes_one_thread_however_often_it_is_called() -> None:
+    release, asked = threading.Event(), []
+
+    def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
+        asked.append(host)
+        release.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure")
+
+    dispatcher = HttpxDispatcher(LOOPBACK, concurrency=50, getaddrinfo=getaddrinfo)
+    try:
+        for _ in range(30):
+            dispatcher.start(a_call("http://hung.example.com/", timeout_ms=1_000))
+        outcomes = collect(dispatcher, 30)
+    finally:
+        release.set()
+        dispatcher.close()
+    assert {failure(outcome) for outcome in outcomes} == {(ErrorKind.TIMEOUT, Blame.REMOTE)}
+    assert asked == ["hung.example.com"]
+
+
+def test_given_transport_replaces_the_network_but_not_the_judge() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json={"path": request.url.path})
+
+    def refuse(_request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused")
+
+    def crash(_request: httpx2.Request) -> httpx2.Response:
+        raise RuntimeError("bug")
+
+    wanted: list[tuple[Any, str, Any]] = [
+        (answer, "http://simulated.example.com/a", (None, None)),
+        (answer, "http://10.0.0.1/a", (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)),
+        (refuse, "http://simulated.example.com/a", (ErrorKind.CONNECT_FAILED, Blame.REMOTE)),
+        (crash, "http://simulated.example.com/a", (ErrorKind.INTERNAL_ERROR, Blame.LOCAL)),
+    ]
+    for handler, url, expected in wanted:
+        dispatcher = HttpxDispatcher(EgressPolicy(), concurrency=1, transport=httpx2.MockTransport(handler))
+        try:
+            assert failure(run(dispatcher, a_call(url))) == expected
+        finally:
+            dispatcher.close()
