@@ -210,8 +210,6 @@ def _day_expressions(spec: CronSpec) -> tuple[str, ...]:
     weekdays = ["*"] if len(plain) == 7 else [",".join(texts) for texts in (plain, marked) if texts]
     if spec.both_days:
         return tuple(f"0 0 {day} {month} {weekday}" for weekday in weekdays)
-    if day == "*" or weekdays == ["*"]:
-        return (f"0 0 * {month} *",)
     return (f"0 0 {day} {month} *", *(f"0 0 * {month} {weekday}" for weekday in weekdays))
 
 
