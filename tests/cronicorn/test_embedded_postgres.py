@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -220,12 +221,16 @@ def test_killed_server_comes_back_with_its_data_past_a_busy_backend(tmp_path: Pa
         busy = os.pidfd_open(connection.info.backend_pid)
         connection.pgconn.send_query(b"DO 'BEGIN LOOP END LOOP; END'")
         before = pid_of(server)
-        kill(before)
-        assert value(server.ensure("cronicorn"), "SELECT number FROM kept") == 7
-        connection.pgconn.finish()
+        try:
+            kill(before)
+            assert value(server.ensure("cronicorn"), "SELECT number FROM kept") == 7
+            assert select.select([busy], [], [], 0)[0] == [busy]
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(busy, signal.SIGKILL)
+            os.close(busy)
+            connection.pgconn.finish()
     assert pid_of(server) != before
-    assert select.select([busy], [], [], 0)[0] == [busy]
-    os.close(busy)
 
 
 @with_pidfd
