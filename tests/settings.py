@@ -21,7 +21,10 @@ os.environ.update(
 )
 
 from cronicorn.settings import *  # noqa: E402, F403
+from cronicorn.settings import ENV  # noqa: E402
 
+STATIC_ROOT = ENV.data_dir / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing, and warnings are errors
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
