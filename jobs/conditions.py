@@ -1,0 +1,178 @@
+"""The conditions of the owner's rules: what they look at in a run, and why they hold, in words. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduling.jsonpath import MISSING, Path, compare, lookup
+
+SHOWN_LENGTH = 60
+
+_WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most", "!=": "not"}
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One finished run as the rules see it.
+
+    `document` is the body as JSON, or MISSING where there is none; `digest` tells bodies apart, None means no response.
+    """
+
+    failed: bool
+    status_code: int | None = None
+    duration_ms: float | None = None
+    document: object = MISSING
+    digest: str | None = None
+
+
+# The finished runs of one endpoint, newest first; the first one is judged, the others are its past.
+History = Sequence[Observation]
+
+
+@dataclass(frozen=True, slots=True)
+class PathCondition:
+    """The value at `path` of the JSON body compares to `value`."""
+
+    path: str
+    steps: Path
+    op: str
+    value: str | int | float | bool | None
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        actual = lookup(runs[0].document, self.steps)
+        if not compare(actual, self.op, self.value):
+            return None
+        name = self.path.removeprefix("$").removeprefix(".") or "the body"
+        if self.op == "exists":
+            return f"{name} is missing" if self.value is False else f"{name} is there"
+        if self.op == "contains":
+            return f"{name} contains {_shown(self.value)}"
+        return f"{name} is {_shown(actual)}{_against(self.op, self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCondition:
+    """The HTTP status of the latest run compares to `value`; without a response it does not hold."""
+
+    op: str
+    value: float
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        status = runs[0].status_code
+        if status is None or not compare(status, self.op, self.value):
+            return None
+        return f"the status is {status}{_against(self.op, self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DurationCondition:
+    """The duration of the latest run, in milliseconds, compares to `value`."""
+
+    op: str
+    value: float
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        duration = runs[0].duration_ms
+        if duration is None or not compare(duration, self.op, self.value):
+            return None
+        return f"the call took {round(duration)} ms{_against(self.op, self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailingCondition:
+    """The latest `runs` runs, or more, all failed."""
+
+    runs: int
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        if len(runs) < self.runs or not all(run.failed for run in runs[: self.runs]):
+            return None
+        return "the last call failed" if self.runs == 1 else f"the last {self.runs} calls failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedCondition:
+    """The latest `runs` runs, or more, brought the same body."""
+
+    runs: int
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        digest = runs[0].digest
+        if digest is None or len(runs) < self.runs or any(run.digest != digest for run in runs[: self.runs]):
+            return None
+        return f"the response was the same for {self.runs} runs"
+
+
+@dataclass(frozen=True, slots=True)
+class AllCondition:
+    """All parts hold."""
+
+    parts: tuple[Condition, ...]
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        words = [part.because(runs) for part in self.parts]
+        return None if None in words else " and ".join(filter(None, words))
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCondition:
+    """One part holds, or more."""
+
+    parts: tuple[Condition, ...]
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words, by its first part that does; None when it does not."""
+        return next((words for part in self.parts if (words := part.because(runs)) is not None), None)
+
+
+Condition = (
+    PathCondition
+    | StatusCondition
+    | DurationCondition
+    | FailingCondition
+    | UnchangedCondition
+    | AllCondition
+    | AnyCondition
+)
+
+
+def runs_looked_at(condition: Condition) -> int:
+    """How many of the latest runs the condition depends on."""
+    if isinstance(condition, AllCondition | AnyCondition):
+        return max(runs_looked_at(part) for part in condition.parts)
+    return condition.runs if isinstance(condition, FailingCondition | UnchangedCondition) else 1
+
+
+def visible(text: str) -> str:
+    """The text without control, format, private and unassigned characters, so that nothing hides in it."""
+    return "".join(character for character in text if unicodedata.category(character) not in _INVISIBLE)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _against(op: str, expected: object) -> str:
+    return f", {_WORDS[op]} {_shown(expected)}" if op in _WORDS else ""
+
+
+def _shown(value: object) -> str:
+    """A JSON value as words: short, on one line, and without invisible characters."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = visible(str(value))
+    text = text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+    return f'"{text}"' if isinstance(value, str) else text

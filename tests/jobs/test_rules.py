@@ -1,0 +1,224 @@
+"""The grammar of the owner's rules, and what they say of runs."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.conditions import MISSING, Observation
+from jobs.errors import Fault, InvalidInputError
+from jobs.rules import Clear, Pause, RunSibling, SetInterval, parse_rules, runs_needed, verdicts
+
+THEN = {"interval_ms": 30_000}
+QUEUE = {"path": "$.queue_depth", "op": ">", "value": 100}
+
+
+def rule(when: Any, then: Any = None, **more: Any) -> dict[str, Any]:
+    return {"when": when, "then": THEN if then is None else then, **more}
+
+
+def seen(document: Any = MISSING, *, failed: bool = False, **fields: Any) -> Observation:
+    return Observation(failed=failed, document=document, **fields)
+
+
+def reason(when: dict[str, Any], *runs: Observation) -> str | None:
+    found = verdicts(parse_rules([rule(when)]), runs).get("interval")
+    return found.reason if found else None
+
+
+@pytest.mark.parametrize(
+    ("when", "runs", "words"),
+    [
+        (QUEUE, [seen({"queue_depth": 412})], "queue_depth is 412, above 100"),
+        (QUEUE, [seen({"queue_depth": 100})], None),
+        (QUEUE, [seen({"queue_depth": "412"})], None),
+        (QUEUE, [seen({})], None),
+        (QUEUE, [seen()], None),
+        ({**QUEUE, "op": ">="}, [seen({"queue_depth": 100})], "queue_depth is 100, at least 100"),
+        ({**QUEUE, "op": "<"}, [seen({"queue_depth": 3.5})], "queue_depth is 3.5, below 100"),
+        ({**QUEUE, "op": "<="}, [seen({"queue_depth": 3})], "queue_depth is 3, at most 100"),
+        ({"path": "$.state", "op": "==", "value": "down"}, [seen({"state": "down"})], 'state is "down"'),
+        ({"path": "$.ok", "op": "!=", "value": True}, [seen({"ok": False})], "ok is false, not true"),
+        ({"path": "$.ok", "op": "!=", "value": True}, [seen({"ok": None})], "ok is null, not true"),
+        ({"path": "$.ok", "op": "!=", "value": True}, [seen({"ok": {}})], "ok is an object, not true"),
+        ({"path": "$.ok", "op": "!=", "value": True}, [seen({"ok": []})], "ok is a list, not true"),
+        ({"path": "$.tags[0]", "op": "==", "value": "a"}, [seen({"tags": ["a"]})], 'tags[0] is "a"'),
+        ({"path": "$.tags", "op": "contains", "value": "a"}, [seen({"tags": ["a"]})], 'tags contains "a"'),
+        ({"path": "$.error", "op": "exists"}, [seen({"error": None})], "error is there"),
+        ({"path": "$.error", "op": "exists", "value": False}, [seen({})], "error is missing"),
+        ({"path": "$", "op": "==", "value": 7}, [seen(7)], "the body is 7"),
+        ({"status": {"op": ">=", "value": 500}}, [seen(status_code=503)], "the status is 503, at least 500"),
+        ({"status": {"op": ">=", "value": 500}}, [seen(status_code=200)], None),
+        ({"status": {"op": "!=", "value": 200}}, [seen()], None),
+        ({"duration_ms": {"op": ">", "value": 900}}, [seen(duration_ms=1200.4)], "the call took 1200 ms, above 900"),
+        ({"duration_ms": {"op": ">", "value": 900}}, [seen()], None),
+        ({"failing_for": 1}, [seen(failed=True)], "the last call failed"),
+        ({"failing_for": 2}, [seen(failed=True), seen(failed=True), seen()], "the last 2 calls failed"),
+        ({"failing_for": 2}, [seen(failed=True), seen(), seen(failed=True)], None),
+        ({"failing_for": 2}, [seen(failed=True)], None),
+        ({"unchanged_runs": 2}, [seen(digest="a"), seen(digest="a")], "the response was the same for 2 runs"),
+        ({"unchanged_runs": 2}, [seen(digest="a"), seen(digest="b")], None),
+        ({"unchanged_runs": 2}, [seen(), seen()], None),
+        ({"unchanged_runs": 2}, [seen(digest="a")], None),
+        (
+            {"all": [QUEUE, {"status": {"op": "==", "value": 200}}]},
+            [seen({"queue_depth": 412}, status_code=200)],
+            "queue_depth is 412, above 100 and the status is 200",
+        ),
+        ({"all": [QUEUE, {"failing_for": 1}]}, [seen({"queue_depth": 412})], None),
+        ({"any": [QUEUE, {"failing_for": 1}]}, [seen(failed=True)], "the last call failed"),
+        ({"any": [QUEUE, {"failing_for": 1}]}, [seen()], None),
+    ],
+)
+def test_a_condition_holds_and_says_why(when: Any, runs: list[Observation], words: str | None) -> None:
+    assert reason(when, *runs) == words
+
+
+def test_words_from_a_body_are_short_and_hide_nothing() -> None:
+    hostile = "x\u202e\u200b\U000e0041\n" + "y" * 500
+    words = reason({"path": "$.a", "op": "!=", "value": ""}, seen({"a": hostile}))
+    assert words == 'a is "x' + "y" * 59 + '...", not ""'
+
+
+@pytest.mark.parametrize(
+    ("then", "action"),
+    [
+        ({"interval_ms": 30_000}, SetInterval(30_000, 60)),
+        ({"interval_ms": 30_000, "ttl_minutes": 5}, SetInterval(30_000, 5)),
+        ({"run_sibling": "recover"}, RunSibling("recover", 60)),
+        ({"pause_minutes": 10}, Pause(10)),
+        ({"clear": True}, Clear()),
+    ],
+)
+def test_each_action_is_read(then: Any, action: Any) -> None:
+    assert parse_rules([rule(QUEUE, then)])[0].then == action
+
+
+@pytest.mark.parametrize(
+    ("rules", "field", "code"),
+    [
+        ("x", "rules", "invalid"),
+        ({}, "rules", "invalid"),
+        ([rule(QUEUE)] * 21, "rules", "too_many"),
+        ([1], "rules[0]", "invalid"),
+        ([{"when": QUEUE}], "rules[0].then", "required"),
+        ([rule(QUEUE), {"then": THEN}], "rules[1].when", "required"),
+        ([rule(QUEUE, extra=1)], "rules[0].extra", "unknown_field"),
+        ([rule(QUEUE, name="")], "rules[0].name", "invalid"),
+        ([rule(QUEUE, name=7)], "rules[0].name", "invalid"),
+        ([rule(QUEUE, name="a\u200b")], "rules[0].name", "invalid"),
+        ([rule([])], "rules[0].when", "invalid"),
+        ([rule({})], "rules[0].when", "invalid"),
+        ([rule({**QUEUE, "failing_for": 1})], "rules[0].when", "invalid"),
+        ([rule({**QUEUE, "op": "=~"})], "rules[0].when.op", "invalid"),
+        ([rule({**QUEUE, "op": []})], "rules[0].when.op", "invalid"),
+        ([rule({**QUEUE, "value": [1]})], "rules[0].when.value", "invalid"),
+        ([rule({**QUEUE, "value": True})], "rules[0].when.value", "invalid"),
+        ([rule({**QUEUE, "value": None})], "rules[0].when.value", "invalid"),
+        ([rule({**QUEUE, "value": 10**30})], "rules[0].when.value", "out_of_range"),
+        ([rule({**QUEUE, "value": "x" * 256})], "rules[0].when.value", "too_long"),
+        ([rule({**QUEUE, "op": "exists", "value": 1})], "rules[0].when.value", "invalid"),
+        ([rule({**QUEUE, "path": "queue_depth"})], "rules[0].when.path", "invalid"),
+        ([rule({**QUEUE, "path": 7})], "rules[0].when.path", "invalid"),
+        ([rule({**QUEUE, "more": 7})], "rules[0].when.more", "unknown_field"),
+        ([rule({"path": "$.a", "op": ">"})], "rules[0].when.value", "required"),
+        ([rule({"status": 500})], "rules[0].when.status", "invalid"),
+        ([rule({"status": {"op": "contains", "value": 5}})], "rules[0].when.status.op", "invalid"),
+        ([rule({"status": {"op": ">", "value": "5"}})], "rules[0].when.status.value", "invalid"),
+        ([rule({"duration_ms": {"op": ">", "value": -1}})], "rules[0].when.duration_ms.value", "invalid"),
+        ([rule({"status": {"op": ">", "value": 5}, "x": 1})], "rules[0].when.x", "unknown_field"),
+        ([rule({"failing_for": 0})], "rules[0].when.failing_for", "out_of_range"),
+        ([rule({"failing_for": True})], "rules[0].when.failing_for", "out_of_range"),
+        ([rule({"unchanged_runs": 1})], "rules[0].when.unchanged_runs", "out_of_range"),
+        ([rule({"all": []})], "rules[0].when.all", "invalid"),
+        ([rule({"any": [{"all": [{"any": [QUEUE]}]}]})], "rules[0].when.any[0].all[0].any", "too_many"),
+        ([rule({"all": [QUEUE, {"failing_for": 99}]})], "rules[0].when.all[1].failing_for", "out_of_range"),
+        ([rule({"all": [{"any": [QUEUE] * 11}] * 2})], "rules[0].when.all[1].any[6]", "too_many"),
+        ([rule(QUEUE, 7)], "rules[0].then", "invalid"),
+        ([rule(QUEUE, {"ttl_minutes": 5})], "rules[0].then", "invalid"),
+        ([rule(QUEUE, {"interval_ms": 30_000, "clear": True})], "rules[0].then", "invalid"),
+        ([rule(QUEUE, {"interval_ms": 999})], "rules[0].then.interval_ms", "out_of_range"),
+        ([rule(QUEUE, {"interval_ms": 1e9})], "rules[0].then.interval_ms", "out_of_range"),
+        ([rule(QUEUE, {"interval_ms": 30_000, "ttl_minutes": 0})], "rules[0].then.ttl_minutes", "out_of_range"),
+        ([rule(QUEUE, {"pause_minutes": 2000})], "rules[0].then.pause_minutes", "out_of_range"),
+        ([rule(QUEUE, {"pause_minutes": 5, "ttl_minutes": 5})], "rules[0].then.ttl_minutes", "unknown_field"),
+        ([rule(QUEUE, {"run_sibling": ""})], "rules[0].then.run_sibling", "invalid"),
+        ([rule(QUEUE, {"clear": False})], "rules[0].then.clear", "invalid"),
+    ],
+)
+def test_a_fault_is_named_by_its_path(rules: Any, field: str, code: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        parse_rules(rules)
+    assert (field, code) in [(fault.field, fault.code) for fault in refused.value.faults]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        parse_rules([rule({**QUEUE, "op": "?"}, {"interval_ms": 0}), rule({"failing_for": 0})])
+    assert [fault.field for fault in refused.value.faults] == [
+        "rules[0].when.op",
+        "rules[0].then.interval_ms",
+        "rules[1].when.failing_for",
+    ]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["when", "then", "path", "op", "value", "all", "any", "status", "interval_ms", "clear"]
+                ),
+                inner,
+                max_size=3,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_read_or_refused_and_never_breaks(value: Any) -> None:
+    faults: tuple[Fault, ...] = ()
+    try:
+        verdicts(parse_rules([value]), [seen({"a": 1})])
+    except InvalidInputError as refused:
+        faults = refused.faults
+    assert all((fault.field or "").startswith("rules[0]") for fault in faults)
+
+
+def test_no_rules_are_no_rules() -> None:
+    assert parse_rules(None) == parse_rules([]) == ()
+
+
+def test_the_first_matching_rule_of_each_kind_wins() -> None:
+    always = {"path": "$", "op": "exists"}
+    rules = parse_rules(
+        [
+            rule({"failing_for": 1}, {"interval_ms": 10_000}),
+            rule(always, {"clear": True}, name="calm"),
+            rule(always, {"interval_ms": 20_000}),
+            rule(always, {"pause_minutes": 5}),
+            rule(always, {"run_sibling": "a"}),
+            rule(always, {"run_sibling": "b"}),
+            rule(always, {"run_sibling": "a", "ttl_minutes": 1}),
+        ]
+    )
+    found = verdicts(rules, [seen({})])
+    assert {kind: verdict.rule.key for kind, verdict in found.items()} == {
+        "interval": "calm",
+        "pause": "rules[3]",
+        "run_sibling:a": "rules[4]",
+        "run_sibling:b": "rules[5]",
+    }
+
+
+def test_nothing_is_said_without_runs() -> None:
+    assert verdicts(parse_rules([rule({"path": "$", "op": "exists", "value": False})]), []) == {}
+
+
+def test_the_history_that_rules_need_is_known() -> None:
+    assert runs_needed(()) == 1
+    assert runs_needed(parse_rules([rule(QUEUE)])) == 2
+    assert runs_needed(parse_rules([rule({"all": [QUEUE, {"any": [{"unchanged_runs": 9}]}]})])) == 10
