@@ -92,7 +92,7 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool) -> EndpointFacts:
     overdue = None
     if unclaimed and row.next_run_at is not None and row.next_run_at <= now and row.next_source in OVERDUE_SOURCES:
         assert row.next_slot_at is not None
-        overdue = Overdue(row.next_slot_at, Source(row.next_source))
+        overdue = Overdue(row.next_slot_at, Source(row.next_source), row.next_run_at)
     interval_hint = oneshot_hint = retry = None
     if row.ai_hint_interval_ms is not None:
         interval_hint = IntervalHint(

@@ -1,4 +1,4 @@
-"""How times and durations read in a decision's sentence. Pure."""
+"""How times, durations and reasons read in a decision's sentence. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -6,10 +6,15 @@ _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 
 
 def duration_words(duration: timedelta | int) -> str:
-    """A duration in at most two units, as in `1 h 30 min`; an integer means milliseconds."""
+    """A duration, as in `1.5 s` or `1 h 30 min`: from a minute on in its two largest units, the rest left out.
+
+    An integer means milliseconds.
+    """
     total = duration if isinstance(duration, int) else duration // timedelta(milliseconds=1)
     if total < 1_000:
         return f"{total} ms"
+    if total < 60_000:
+        return f"{total / 1_000:g} s"
     parts = []
     for unit, size in _UNITS:
         count, total = divmod(total, size)
@@ -19,6 +24,12 @@ def duration_words(duration: timedelta | int) -> str:
 
 
 def instant_words(instant: datetime, now: datetime) -> str:
-    """A time of day in UTC; the date too when it is another day than `now`'s."""
-    clock = instant.strftime("%H:%M:%S").removesuffix(":00") if instant.second == 0 else instant.strftime("%H:%M:%S")
+    """A time of day, given in UTC and cut to the second; the date too when it is another day than `now`'s."""
+    clock = f"{instant:%H:%M:%S}" if instant.second else f"{instant:%H:%M}"
     return f"{clock} UTC" if instant.date() == now.date() else f"{instant:%Y-%m-%d} {clock} UTC"
+
+
+def because(reason: str) -> str:
+    """A reason as the end of a clause, with a leading blank and on one line; empty for an empty reason."""
+    words = " ".join(reason.split()).rstrip(".!; ")
+    return f" because {words}" if words else ""

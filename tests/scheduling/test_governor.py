@@ -1,0 +1,556 @@
+"""Every row of the truth table in docs/governor.md, and what the governor says about it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduling.cadence import parse_cadence
+from scheduling.decision import Source, Verdict
+from scheduling.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.governor import plan_next_run
+from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, from_noon
+
+TICK = timedelta(microseconds=1)
+ONE_TICK_S = 1e-6
+
+
+def interval(interval_ms: int, **facts: Any) -> EndpointFacts:
+    return endpoint(interval_ms=interval_ms, **facts)
+
+
+def cron(expression: str, **facts: Any) -> EndpointFacts:
+    return endpoint(cadence=parse_cadence(expression), **facts)
+
+
+def once(at: datetime, **facts: Any) -> EndpointFacts:
+    return endpoint(run_once_at=at, **facts)
+
+
+def hint(interval_ms: int, expires_at: datetime | None = from_noon(hours=2), **more: Any) -> IntervalHint:
+    return IntervalHint(interval_ms, expires_at, **more)
+
+
+def oneshot(expires_at: datetime | None = from_noon(hours=2), **offset: float) -> OneShotHint:
+    return OneShotHint(from_noon(**offset), expires_at)
+
+
+def retry(**offset: float) -> Retry:
+    return Retry(from_noon(**offset), slot_at=NOON, attempt=2, limit=3)
+
+
+BASE = interval(5 * MINUTE)
+
+TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
+    "interval 5m": (BASE, 300, Source.BASELINE_INTERVAL),
+    "interval 5m, last slot 7 min ago: the next slot of the grid": (
+        interval(
+            5 * MINUTE,
+            anchor_at=from_noon(minutes=-7),
+            last_slot_at=from_noon(minutes=-7),
+            last_started_at=from_noon(minutes=-7),
+        ),
+        180,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 5m, a hinted run 1 min ago off the grid, hint cleared: the grid, unmoved": (
+        interval(5 * MINUTE, last_slot_at=from_noon(minutes=-1), last_started_at=from_noon(minutes=-1)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 5m, a hinted run 1 s after a slot of the grid: the slot after that": (
+        interval(5 * MINUTE, last_slot_at=from_noon(seconds=1), last_started_at=from_noon(seconds=1)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 10m, max 5m, 2 failures: back-off never makes it faster": (
+        interval(10 * MINUTE, max_interval_ms=5 * MINUTE, failure_count=2),
+        600,
+        Source.BASELINE_INTERVAL,
+    ),
+    "first run of a new endpoint: one interval after its creation": (
+        interval(5 * MINUTE, created_at=NOON, anchor_at=NOON, last_slot_at=None, last_started_at=None),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "cron */5, now on the boundary": (cron("*/5 * * * *"), 300, Source.BASELINE_CRON),
+    "cron 0 9 * * *": (cron("0 9 * * *"), 75_600, Source.BASELINE_CRON),
+    "interval 1m, 1 failure": (interval(MINUTE, failure_count=1), 120, Source.BASELINE_INTERVAL),
+    "interval 1m, 2 failures": (interval(MINUTE, failure_count=2), 240, Source.BASELINE_INTERVAL),
+    "interval 1m, 5 failures": (interval(MINUTE, failure_count=5), 1_920, Source.BASELINE_INTERVAL),
+    "interval 1m, 100 failures": (interval(MINUTE, failure_count=100), 1_920, Source.BASELINE_INTERVAL),
+    "interval 1m, 5 failures, max 5m": (
+        interval(MINUTE, failure_count=5, max_interval_ms=5 * MINUTE),
+        300,
+        Source.CLAMPED_MAX,
+    ),
+    "interval 1m, 2 failures before any slot: back-off counts from the anchor": (
+        interval(MINUTE, failure_count=2, anchor_at=NOON, last_slot_at=None, last_started_at=None),
+        240,
+        Source.BASELINE_INTERVAL,
+    ),
+    "cron */5, 5 failures": (cron("*/5 * * * *", failure_count=5), 300, Source.BASELINE_CRON),
+    "base 5m, hint 30s": (replace(BASE, interval_hint=hint(30 * SECOND)), 30, Source.AI_INTERVAL),
+    "base 5m, hint 30m": (replace(BASE, interval_hint=hint(30 * MINUTE)), 1_800, Source.AI_INTERVAL),
+    "base 5m, hint 30m, expiring in 10m": (
+        replace(BASE, interval_hint=hint(30 * MINUTE, from_noon(minutes=10))),
+        600,
+        Source.BASELINE_INTERVAL,
+    ),
+    "base 5m, hint 30m, expiring in 12m: the first slot from then": (
+        replace(BASE, interval_hint=hint(30 * MINUTE, from_noon(minutes=12))),
+        900,
+        Source.BASELINE_INTERVAL,
+    ),
+    "hint 2s by the planner, min null": (replace(BASE, interval_hint=hint(2 * SECOND)), 10, Source.CLAMPED_MIN),
+    "hint 2s by a person, min null": (
+        replace(BASE, interval_hint=hint(2 * SECOND, by_person=True)),
+        2,
+        Source.AI_INTERVAL,
+    ),
+    "hint 1ms by a person, min null: 1 s": (
+        replace(BASE, interval_hint=hint(1, by_person=True)),
+        1,
+        Source.CLAMPED_MIN,
+    ),
+    "hint 30h, max null: 24 h": (
+        replace(BASE, interval_hint=hint(30 * HOUR, from_noon(hours=48))),
+        86_400,
+        Source.CLAMPED_MAX,
+    ),
+    "hint 30s, the last start long ago: now": (
+        interval(
+            5 * MINUTE,
+            last_slot_at=from_noon(minutes=-3),
+            last_started_at=from_noon(minutes=-3),
+            interval_hint=hint(30 * SECOND),
+        ),
+        0,
+        Source.AI_INTERVAL,
+    ),
+    "hint 30s before the first start: counted from the creation": (
+        interval(
+            5 * MINUTE,
+            created_at=from_noon(seconds=-10),
+            anchor_at=from_noon(seconds=-10),
+            last_slot_at=None,
+            last_started_at=None,
+            interval_hint=hint(30 * SECOND),
+        ),
+        20,
+        Source.AI_INTERVAL,
+    ),
+    "hourly cron, hint 30s": (cron("0 * * * *", interval_hint=hint(30 * SECOND)), 30, Source.AI_INTERVAL),
+    "hint expired 1 ms ago": (
+        replace(BASE, interval_hint=hint(30 * SECOND, from_noon(milliseconds=-1))),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "hint expires exactly now": (replace(BASE, interval_hint=hint(30 * SECOND, NOON)), 300, Source.BASELINE_INTERVAL),
+    "hint has no expiry": (replace(BASE, interval_hint=hint(30 * SECOND, None)), 300, Source.BASELINE_INTERVAL),
+    "cron, hint expired": (cron("*/5 * * * *", interval_hint=hint(30 * SECOND, NOON)), 300, Source.BASELINE_CRON),
+    "base 5m, 5 failures, planner's hint 2m, min 1m": (
+        replace(BASE, failure_count=5, min_interval_ms=MINUTE, interval_hint=hint(2 * MINUTE)),
+        120,
+        Source.AI_INTERVAL,
+    ),
+    "base 5m, 5 failures, planner's hint 2m, min null": (
+        replace(BASE, failure_count=5, interval_hint=hint(2 * MINUTE)),
+        300,
+        Source.CLAMPED_MIN,
+    ),
+    "base 5m, 2 failures, planner's hint 2m, min null: not cautious yet": (
+        replace(BASE, failure_count=2, interval_hint=hint(2 * MINUTE)),
+        120,
+        Source.AI_INTERVAL,
+    ),
+    "base 5m, 5 failures, a person's hint 2m, min null": (
+        replace(BASE, failure_count=5, interval_hint=hint(2 * MINUTE, by_person=True)),
+        120,
+        Source.AI_INTERVAL,
+    ),
+    "cron, 3 failures, planner's hint 20s, min null": (
+        cron("*/5 * * * *", failure_count=3, interval_hint=hint(20 * SECOND)),
+        60,
+        Source.CLAMPED_MIN,
+    ),
+    "interval 2s, 3 failures, planner's hint 2s: the floor holds": (
+        interval(2 * SECOND, failure_count=3, interval_hint=hint(2 * SECOND)),
+        10,
+        Source.CLAMPED_MIN,
+    ),
+    "hint 2s, max 5s: the maximum outranks the floor": (
+        interval(5 * SECOND, max_interval_ms=5 * SECOND, interval_hint=hint(2 * SECOND)),
+        5,
+        Source.CLAMPED_MIN,
+    ),
+    "hint 5s, min 30s": (
+        replace(BASE, min_interval_ms=30 * SECOND, interval_hint=hint(5 * SECOND)),
+        30,
+        Source.CLAMPED_MIN,
+    ),
+    "hint 2h, max 30m": (
+        replace(BASE, max_interval_ms=30 * MINUTE, interval_hint=hint(2 * HOUR, from_noon(hours=4))),
+        1_800,
+        Source.CLAMPED_MAX,
+    ),
+    "base 5m, one-shot +2m": (replace(BASE, oneshot_hint=oneshot(minutes=2)), 120, Source.AI_ONESHOT),
+    "base 5m, one-shot +10m": (replace(BASE, oneshot_hint=oneshot(minutes=10)), 300, Source.BASELINE_INTERVAL),
+    "one-shot -5m, fresh: a slot after the last": (
+        replace(BASE, oneshot_hint=oneshot(minutes=-5)),
+        ONE_TICK_S,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot -5m, fresh, last slot 1 min ago: now": (
+        replace(BASE, last_slot_at=from_noon(minutes=-1), oneshot_hint=oneshot(minutes=-5)),
+        0,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot -5m, expired": (
+        replace(BASE, oneshot_hint=oneshot(expires_at=NOON, minutes=-5)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "one-shot without an expiry": (
+        replace(BASE, oneshot_hint=oneshot(expires_at=None, minutes=2)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "one-shot after its own expiry": (
+        replace(BASE, oneshot_hint=oneshot(expires_at=from_noon(minutes=1), minutes=2)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "one-shot +1m, min 2m: not sooner than that after the last start": (
+        replace(BASE, min_interval_ms=2 * MINUTE, oneshot_hint=oneshot(minutes=1)),
+        120,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot +1m, min 2m, never started": (
+        replace(
+            BASE, min_interval_ms=2 * MINUTE, last_slot_at=None, last_started_at=None, oneshot_hint=oneshot(minutes=1)
+        ),
+        60,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot +10m, baseline backed off to 32m": (
+        interval(MINUTE, failure_count=5, oneshot_hint=oneshot(minutes=10)),
+        600,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot +3m and hint 2m": (
+        replace(BASE, interval_hint=hint(2 * MINUTE), oneshot_hint=oneshot(minutes=3)),
+        120,
+        Source.AI_INTERVAL,
+    ),
+    "one-shot +1m and hint 2m": (
+        replace(BASE, interval_hint=hint(2 * MINUTE), oneshot_hint=oneshot(minutes=1)),
+        60,
+        Source.AI_ONESHOT,
+    ),
+    "one-shot at the very slot of the baseline: its run consumes it": (
+        replace(BASE, oneshot_hint=oneshot(minutes=5)),
+        300,
+        Source.AI_ONESHOT,
+    ),
+    "daily cron, max 1h, no hint": (cron("0 9 * * *", max_interval_ms=HOUR), 75_600, Source.BASELINE_CRON),
+    "minutely cron, min 90s, no hint": (
+        cron("* * * * *", min_interval_ms=90 * SECOND),
+        60,
+        Source.BASELINE_CRON,
+    ),
+    "paused +10m": (replace(BASE, paused_until=from_noon(minutes=10)), 600, Source.PAUSED),
+    "paused +10m, hint 30s": (
+        replace(BASE, paused_until=from_noon(minutes=10), interval_hint=hint(30 * SECOND)),
+        600,
+        Source.PAUSED,
+    ),
+    "paused +10m, hint 30m": (
+        replace(BASE, paused_until=from_noon(minutes=10), interval_hint=hint(30 * MINUTE)),
+        600,
+        Source.PAUSED,
+    ),
+    "paused +10m, one-shot +2m": (
+        replace(BASE, paused_until=from_noon(minutes=10), oneshot_hint=oneshot(minutes=2)),
+        600,
+        Source.PAUSED,
+    ),
+    "paused +10m, cron */30": (cron("*/30 * * * *", paused_until=from_noon(minutes=10)), 1_800, Source.PAUSED),
+    "paused +30m, cron */30: the slot at the very end of the pause": (
+        cron("*/30 * * * *", paused_until=from_noon(minutes=30)),
+        1_800,
+        Source.PAUSED,
+    ),
+    "paused +10m, hourly cron, hint 30s: what the hint asks for as seen from the end of the pause": (
+        cron("0 * * * *", paused_until=from_noon(minutes=10), interval_hint=hint(30 * SECOND)),
+        600,
+        Source.PAUSED,
+    ),
+    "paused +10m, cron */30, run now pressed meanwhile": (
+        cron(
+            "*/30 * * * *",
+            paused_until=from_noon(minutes=10),
+            last_slot_at=from_noon(minutes=-30),
+            manual_run_at=NOON,
+        ),
+        0,
+        Source.MANUAL,
+    ),
+    "paused +10m and starts_at +1h: the first slot from the start": (
+        replace(BASE, paused_until=from_noon(minutes=10), starts_at=from_noon(minutes=62)),
+        65 * 60,
+        Source.PAUSED,
+    ),
+    "paused +10m, run_once_at +5m: at the end of the pause": (
+        once(from_noon(minutes=5), paused_until=from_noon(minutes=10)),
+        600,
+        Source.PAUSED,
+    ),
+    "paused +10m, run_once_at +1h: as planned": (
+        once(from_noon(hours=1), paused_until=from_noon(minutes=10)),
+        3_600,
+        Source.PAUSED,
+    ),
+    "paused beyond ends_at": (
+        replace(BASE, paused_until=from_noon(hours=1), ends_at=from_noon(minutes=30)),
+        None,
+        None,
+    ),
+    "failed, retry 1 of 3 after 2 s, next slot in 5m": (replace(BASE, retry=retry(seconds=2)), 2, Source.RETRY),
+    "failed, retry 1 of 3 after 2 s, next slot in 1 s": (
+        interval(SECOND, retry=retry(seconds=2)),
+        1,
+        Source.BASELINE_INTERVAL,
+    ),
+    "failed, retry at the very time of the next slot": (
+        replace(BASE, retry=retry(minutes=5)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "failed, retry in 2 s, one-shot in 1 s": (
+        replace(BASE, retry=retry(seconds=2), oneshot_hint=oneshot(seconds=1)),
+        1,
+        Source.AI_ONESHOT,
+    ),
+    "failed, retry after 2 s, paused +10m": (
+        replace(BASE, retry=retry(seconds=2), paused_until=from_noon(minutes=10)),
+        600,
+        Source.PAUSED,
+    ),
+    "failed, retry after 2 s, paused +10m, daily cron: the retry waits for the end of the pause": (
+        cron("0 9 * * *", retry=retry(seconds=2), paused_until=from_noon(minutes=10)),
+        600,
+        Source.RETRY,
+    ),
+    "failed run-once, retry after 2 s": (once(NOON, retry=retry(seconds=2)), 2, Source.RETRY),
+    "run_once_at +1h": (once(from_noon(hours=1)), 3_600, Source.RUN_ONCE),
+    "run_once_at, after it ran": (once(NOON), None, None),
+    "run_once_at, after it ran, with both hints": (
+        once(NOON, interval_hint=hint(30 * SECOND), oneshot_hint=oneshot(minutes=2)),
+        None,
+        None,
+    ),
+    "run_once_at, after it ran, run now": (
+        once(from_noon(minutes=-5), manual_run_at=from_noon(seconds=1)),
+        1,
+        "manual",
+    ),
+    "run_once_at 5 min ago, not run yet: due since then": (
+        once(from_noon(minutes=-5), last_slot_at=None),
+        -300,
+        Source.RUN_ONCE,
+    ),
+    "run_once_at +1h, interval hint 30s: once stays once": (
+        once(from_noon(hours=1), interval_hint=hint(30 * SECOND)),
+        3_600,
+        Source.RUN_ONCE,
+    ),
+    "run_once_at +1h, one-shot +2m": (once(from_noon(hours=1), oneshot_hint=oneshot(minutes=2)), 120, "ai-oneshot"),
+    "run_once_at +1h, starts_at +2h": (once(from_noon(hours=1), starts_at=from_noon(hours=2)), 7_200, Source.RUN_ONCE),
+    "ends_at before the next slot": (replace(BASE, ends_at=from_noon(minutes=4)), None, None),
+    "ends_at at the next slot": (replace(BASE, ends_at=from_noon(minutes=5)), None, None),
+    "ends_at just after the next slot": (replace(BASE, ends_at=from_noon(minutes=5) + TICK), 300, "baseline-interval"),
+    "ends_at before the hinted time": (
+        replace(BASE, ends_at=from_noon(minutes=20), interval_hint=hint(30 * MINUTE)),
+        None,
+        None,
+    ),
+    "ends_at before the next slot, hint 30s": (
+        replace(BASE, ends_at=from_noon(minutes=4), interval_hint=hint(30 * SECOND)),
+        30,
+        Source.AI_INTERVAL,
+    ),
+    "ends_at before the one-shot, baseline inside": (
+        replace(BASE, jitter=timedelta(minutes=3), ends_at=from_noon(minutes=6), oneshot_hint=oneshot(minutes=7)),
+        480,
+        Source.BASELINE_INTERVAL,
+    ),
+    "ends_at past, run now": (
+        replace(BASE, ends_at=from_noon(hours=-1), manual_run_at=from_noon(seconds=1)),
+        1,
+        "manual",
+    ),
+    "retry of a slot that the window no longer covers": (
+        replace(BASE, starts_at=from_noon(minutes=1), retry=retry(seconds=2)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "starts_at +1d, interval": (replace(BASE, starts_at=from_noon(days=1)), DAY / 1_000, Source.BASELINE_INTERVAL),
+    "starts_at +1d, cron": (cron("*/5 * * * *", starts_at=from_noon(days=1)), DAY / 1_000, Source.BASELINE_CRON),
+    "starts_at +1d and 1 min: the first slot of the grid from then": (
+        replace(BASE, starts_at=from_noon(days=1, minutes=1)),
+        DAY / 1_000 + 300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "starts_at +1d, hint 30s: from then": (
+        replace(BASE, starts_at=from_noon(days=1), interval_hint=hint(30 * SECOND, from_noon(days=2))),
+        DAY / 1_000,
+        Source.AI_INTERVAL,
+    ),
+    "starts_at +1d, one-shot +2m: from then": (
+        replace(BASE, starts_at=from_noon(days=1), oneshot_hint=oneshot(from_noon(days=2), minutes=2)),
+        DAY / 1_000,
+        Source.AI_ONESHOT,
+    ),
+    "starts_at in the past, before the anchor": (
+        interval(
+            5 * MINUTE,
+            anchor_at=from_noon(minutes=-1),
+            starts_at=from_noon(hours=-3),
+            jitter=timedelta(minutes=10),
+            last_slot_at=None,
+        ),
+        4 * 60 + 600,
+        Source.BASELINE_INTERVAL,
+    ),
+    "paused until exactly now": (replace(BASE, paused_until=NOON), 300, Source.BASELINE_INTERVAL),
+    "paused until a time in the past": (
+        replace(BASE, paused_until=from_noon(minutes=-1)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "run now": (replace(BASE, last_slot_at=from_noon(minutes=-5), manual_run_at=NOON), 0, Source.MANUAL),
+    "run now in the very moment of the last slot": (replace(BASE, manual_run_at=NOON), ONE_TICK_S, Source.MANUAL),
+    "run now, a retry comes before it": (
+        replace(BASE, retry=retry(seconds=1), manual_run_at=from_noon(seconds=2)),
+        1,
+        Source.RETRY,
+    ),
+    "jitter 20s": (replace(BASE, jitter=timedelta(seconds=20)), 320, Source.BASELINE_INTERVAL),
+    "jitter 20s, 10 s after a slot that has not started yet": (
+        interval(
+            5 * MINUTE,
+            anchor_at=from_noon(seconds=-10),
+            created_at=from_noon(days=-2),
+            last_slot_at=None,
+            starts_at=from_noon(seconds=-10),
+            jitter=timedelta(seconds=20),
+        ),
+        10,
+        Source.BASELINE_INTERVAL,
+    ),
+    "jitter 10m, cron */5, created 1 min ago: no slot before the creation": (
+        cron(
+            "*/5 * * * *",
+            created_at=from_noon(minutes=-1),
+            last_slot_at=None,
+            jitter=timedelta(minutes=10),
+        ),
+        600,
+        Source.BASELINE_CRON,
+    ),
+    "overdue for 3 s, waiting for a worker": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        -3,
+        Source.BASELINE_INTERVAL,
+    ),
+    "overdue, then a hint and a one-shot come": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            interval_hint=hint(30 * MINUTE),
+            oneshot_hint=oneshot(minutes=-1),
+            overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        -3,
+        Source.BASELINE_INTERVAL,
+    ),
+    "overdue run-once": (
+        once(
+            from_noon(minutes=-5),
+            last_slot_at=None,
+            overdue=Overdue(from_noon(minutes=-5), Source.RUN_ONCE, from_noon(minutes=-5)),
+        ),
+        -300,
+        Source.RUN_ONCE,
+    ),
+    "overdue with nothing else to come": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            ends_at=from_noon(seconds=-1),
+            overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        -3,
+        Source.BASELINE_INTERVAL,
+    ),
+    "overdue, but served meanwhile": (
+        replace(BASE, overdue=Overdue(NOON, Source.BASELINE_INTERVAL, NOON)),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "overdue, but outside the window since an edit": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            starts_at=from_noon(minutes=1),
+            overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        300,
+        Source.BASELINE_INTERVAL,
+    ),
+    "overdue, then paused +10m": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            paused_until=from_noon(minutes=10),
+            overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        600,
+        Source.PAUSED,
+    ),
+    "overdue run-now: kept by its own column": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            manual_run_at=from_noon(seconds=-3),
+            overdue=Overdue(from_noon(seconds=-3), Source.MANUAL, from_noon(seconds=-3)),
+        ),
+        -3,
+        Source.MANUAL,
+    ),
+    "endpoint paused by a person": (replace(BASE, blocked="the endpoint is paused"), None, None),
+    "job archived, run now": (replace(BASE, blocked="its job is archived", manual_run_at=NOON), None, None),
+    "cron at the end of the calendar": (
+        cron("*/5 * * * *", last_slot_at=datetime(9998, 12, 31, 23, 59, tzinfo=UTC)),
+        None,
+        None,
+    ),
+    "cron, paused to the end of the calendar": (
+        cron("*/5 * * * *", paused_until=datetime(9998, 12, 31, 23, 59, tzinfo=UTC)),
+        None,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "seconds", "source"), TRUTH_TABLE.values(), ids=TRUTH_TABLE.keys())
+def test_truth_table(facts: EndpointFacts, seconds: float | None, source: str | None) -> None:
+    decision = plan_next_run(facts, NOON)
+    offset = None if decision.run_at is None else (decision.run_at - NOON).total_seconds()
+    assert (offset, decision.source) == (seconds, source), decision.sentence
