@@ -23,7 +23,7 @@ MASK = "********"
 
 # Codecs of Python that are linear in their input. `idna` and `punycode` are quadratic, `unicode_escape` is no charset.
 _CHARSETS = {
-    *("utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "koi8-r", "koi8-u"),
+    *("utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u"),
     *("shift_jis", "euc_jp", "euc_kr", "gb2312", "gbk", "gb18030", "big5", "mac-roman"),
     *(f"iso8859-{part}" for part in range(1, 17) if part != 12),
     *(f"cp{page}" for page in range(1250, 1259)),
@@ -129,6 +129,9 @@ def _charset(content_type: str | None) -> str:
 def _decode(raw: bytes, charset: str, truncated: bool, flags: set[str]) -> str:
     if raw.startswith(codecs.BOM_UTF8) and charset == "utf-8":
         raw = raw[len(codecs.BOM_UTF8) :]
+    if charset == "utf-16" and not raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # Python raises without a byte order mark, whatever the error handler; browsers read little-endian.
+        charset = "utf-16-le"
     if charset not in ("utf-8", "ascii"):
         flags.add("not_utf8")
     try:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-from scheduling.bodies import Unparsable, safe_json
+from scheduling.bodies import Unparsable, clean_str, safe_json
 from scheduling.jsonpath import OPERATORS, Path, compare, lookup, parse_path
 
 MAX_STATUS_ENTRIES = 20
@@ -95,13 +95,12 @@ class SuccessCriteria:
                     if isinstance(document, Unparsable):
                         return f"{document.reason}{cut}"
                     if not compare(lookup(document, steps), op, value):
-                        return f"{path} is not {op} {_shown(value)}." if op != "exists" else f"{path} fails exists."
+                        return _unmet(path, op, value)
                 case BodyContains(text=wanted):
                     if wanted not in text:
                         return f"The body does not contain {_shown(wanted)}.{cut}"
-                case MaxDuration(limit_ms=limit_ms):
-                    if duration_ms > limit_ms:
-                        return f"The call took {math.ceil(duration_ms)} ms, over the {limit_ms} ms that are allowed."
+                case MaxDuration(limit_ms=limit_ms) if duration_ms > limit_ms:
+                    return f"The call took {math.ceil(duration_ms)} ms, over the {limit_ms} ms that are allowed."
         return None
 
     def to_json(self) -> dict[str, object]:
@@ -146,7 +145,7 @@ def _parse_assertion(value: object, field: str) -> Assertion:
         text = _mapping(value, field, {"body_contains"})["body_contains"]
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT_LENGTH:
             raise CriteriaError(f"{field}.body_contains", f"Expected a text of 1 to {MAX_TEXT_LENGTH} characters.")
-        return BodyContains(text)
+        return BodyContains(_storable(text, f"{field}.body_contains"))
     if "max_duration_ms" in value:
         limit = _mapping(value, field, {"max_duration_ms"})["max_duration_ms"]
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_DURATION_MS:
@@ -161,11 +160,12 @@ def _parse_json_assertion(fields: dict[str, Any], field: str) -> JsonAssertion:
     path, op = fields["path"], fields.get("op", "==")
     if not isinstance(path, str):
         raise CriteriaError(f"{field}.path", "Expected a path such as $.status.")
+    _storable(path, f"{field}.path")
     try:
         steps = parse_path(path)
     except ValueError as error:
         raise CriteriaError(f"{field}.path", str(error)) from None
-    if op not in OPERATORS:
+    if not isinstance(op, str) or op not in OPERATORS:
         raise CriteriaError(f"{field}.op", f"Expected one of {' '.join(OPERATORS)}.")
     if "value" not in fields and op != "exists":
         raise CriteriaError(f"{field}.value", "A value to compare with is missing.")
@@ -174,7 +174,7 @@ def _parse_json_assertion(fields: dict[str, Any], field: str) -> JsonAssertion:
         raise CriteriaError(f"{field}.value", "Expected true or false.")
     if not isinstance(value, str | int | float | None):
         raise CriteriaError(f"{field}.value", "Expected a text, a number, true, false or null.")
-    if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+    if isinstance(value, str) and len(_storable(value, f"{field}.value")) > MAX_TEXT_LENGTH:
         raise CriteriaError(f"{field}.value", f"Expected at most {MAX_TEXT_LENGTH} characters.")
     if isinstance(value, float) and not math.isfinite(value):
         raise CriteriaError(f"{field}.value", "Expected a finite number.")
@@ -197,6 +197,19 @@ def _list(value: object, field: str, least: int, most: int) -> list[object]:
     if not isinstance(value, list) or not least <= len(value) <= most:
         raise CriteriaError(field, f"Expected a list of {least} to {most} entries.")
     return value
+
+
+def _storable(text: str, field: str) -> str:
+    """Return `text`; raise `CriteriaError` where jsonb would refuse it or a cleaned body could never hold it."""
+    if clean_str(text) != text:
+        raise CriteriaError(field, "The text has control characters or lone surrogates.")
+    return text
+
+
+def _unmet(path: str, op: str, value: object) -> str:
+    if op == "exists":
+        return f"{path} must be absent." if value is False else f"{path} must exist."
+    return f"{path} is not {op} {_shown(value)}."
 
 
 def _shown(value: object) -> str:

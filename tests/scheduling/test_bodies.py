@@ -1,0 +1,163 @@
+"""Text from outside: always storable, never dangerous to parse, never an echo of a secret."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduling.bodies import MASK, Unparsable, clean_str, clean_text, mask, safe_json
+
+STORABLE_CONTROLS = "\t\n\r"
+
+
+def is_storable(text: str) -> bool:
+    text.encode("utf-8")
+    return all(ord(char) >= 32 or char in STORABLE_CONTROLS for char in text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "text", "flags"),
+    [
+        (b"plain\r\n\ttext", None, "plain\r\n\ttext", ()),
+        ("héllo ☃".encode(), "text/plain; charset=utf-8", "héllo ☃", ()),
+        (codecs.BOM_UTF8 + b"{}", "application/json", "{}", ()),
+        (b"a\x00b\x00", None, "ab", ("nul_removed",)),
+        (b"a\x1bb\x7f", None, "a\ufffdb\ufffd", ("controls_replaced",)),
+        ("a\x9bb".encode(), None, "a\ufffdb", ("controls_replaced",)),
+        (b"a\xffb", None, "a\ufffdb", ("not_utf8", "undecodable_replaced")),
+        (b"\xed\xa0\x80!", None, "\ufffd!", ("not_utf8", "surrogates_replaced", "undecodable_replaced")),
+        ("é".encode("latin-1"), "text/html; charset=ISO-8859-1", "é", ("not_utf8",)),
+        ("é".encode("cp1252"), 'text/html; Charset="windows-1252"', "é", ("not_utf8",)),
+        ("日本".encode("shift_jis"), "text/html;charset=Shift_JIS", "日本", ("not_utf8",)),
+        ("hi".encode("utf-16"), "text/plain; charset=utf-16", "hi", ("not_utf8",)),
+        (b"h\x00i\x00", "text/plain; charset=utf-16", "hi", ("not_utf8",)),
+        (b"\xff\xfe\x00\xd8", "text/plain; charset=utf-16", "\ufffd", ("not_utf8", "undecodable_replaced")),
+        (b"caf\xe9", "text/plain; charset=us-ascii", "caf\ufffd", ("not_utf8", "undecodable_replaced")),
+        ("é".encode(), "text/plain; charset=nonsense", "é", ()),
+        ("é".encode(), "text/plain; charset=rot13", "é", ()),
+        (b"xn--a", "text/plain; charset=punycode", "xn--a", ()),
+        (b"\\u0041", "text/plain; charset=unicode_escape", "\\u0041", ()),
+        (b"", None, "", ()),
+    ],
+)
+def test_bytes_become_text_with_flags(raw: bytes, content_type: str | None, text: str, flags: tuple[str, ...]) -> None:
+    clean = clean_text(raw, content_type)
+    assert (clean.text, clean.flags) == (text, flags)
+
+
+def test_character_cut_in_two_is_dropped_from_a_truncated_body() -> None:
+    assert clean_text("aé".encode()[:2], None, truncated=True) == clean_text(b"a", None)
+    assert clean_text("aé".encode()[:2], None).text == "a\ufffd"
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([None, "utf-8", "utf-16", "utf-32", "gb18030", "latin-1", "idna"]),
+    st.booleans(),
+)
+def test_any_bytes_become_storable_text(raw: bytes, charset: str | None, truncated: bool) -> None:
+    content_type = None if charset is None else f"text/plain; charset={charset}"
+    assert is_storable(clean_text(raw, content_type, truncated=truncated).text)
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_any_str_becomes_storable(text: str) -> None:
+    assert is_storable(clean_str(text + "\ud800\x00\x07"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": [1, -2.5, true, false, null, "x"]}', {"a": [1, -2.5, True, False, None, "x"]}),
+        (" 7 ", 7),
+        ('"a\\u0000b"', "ab"),
+        ('"\\ud800"', "\ufffd"),
+        ('"\\ud83d\\ude00"', "😀"),
+        ('{"k\\u0000": ["\\udfff"]}', {"k": ["\ufffd"]}),
+        ("9" * 64, int("9" * 64)),
+        ('"[[[[ \\" {{{{"', '[[[[ " {{{{'),
+        ("[" * 32 + "]" * 32, json.loads("[" * 32 + "]" * 32)),
+        (json.dumps([{str(key): key for key in range(1000)}] * 3), [{str(key): key for key in range(1000)}] * 3),
+    ],
+)
+def test_json_is_read_and_made_storable(text: str, value: Any) -> None:
+    assert safe_json(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("{", id="unfinished"),
+        pytest.param("{} {}", id="two values"),
+        pytest.param("{'a': 1}", id="single quotes"),
+        pytest.param("NaN", id="NaN"),
+        pytest.param("[Infinity]", id="Infinity"),
+        pytest.param("[-Infinity]", id="-Infinity"),
+        pytest.param("1e400", id="overflow"),
+        pytest.param("9" * 65, id="65 digits"),
+        pytest.param("9" * 100_000, id="100,000 digits"),
+        pytest.param('{"a": 1, "a": 2}', id="same key"),
+        pytest.param('{"a": 1, "a\\u0000": 2}', id="same key after cleaning"),
+        pytest.param("[" * 33 + "]" * 33, id="33 deep"),
+        pytest.param("[" * 100_000, id="100,000 deep"),
+        pytest.param('{"a":' * 100_000, id="100,000 objects deep"),
+        pytest.param(json.dumps({str(key): 0 for key in range(1001)}), id="1,001 keys"),
+        pytest.param("[" + "{}," * 20_000 + "{}]", id="20,001 objects"),
+        pytest.param('"' + '\\"' * 300_000, id="unterminated string"),
+        pytest.param('"a\nb"', id="line end in a string"),
+        pytest.param("\ufeff{}", id="byte order mark"),
+    ],
+)
+def test_unusable_json_is_refused_quickly_with_a_reason(text: str) -> None:
+    begun = time.process_time()
+    answer = safe_json(text)
+    assert isinstance(answer, Unparsable)
+    assert answer.reason.endswith(".")
+    assert time.process_time() - begun < 1
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_ordinary_json_survives_unchanged(value: Any) -> None:
+    text = json.dumps(value)
+    parsed = safe_json(text)
+    if "\\u0000" not in text:
+        assert parsed == value
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_the_parser_raise(text: str) -> None:
+    safe_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "masked"),
+    [
+        ("token=s3cret!", ["s3cret!"], f"token={MASK}"),
+        ('{"auth": "Bearer abc123"}', ["Bearer abc123"], f'{{"auth": "{MASK}"}}'),
+        ("token abc123 echoed", ["Bearer abc123"], f"token {MASK} echoed"),
+        ('{"v": "a\\"b\\\\c12"}', ['a"b\\c12'], f'{{"v": "{MASK}"}}'),
+        ("?k=a%2Fb%20c%3D1", ["a/b c=1"], f"?k={MASK}"),
+        ("one two-long two", ["two-", "two-long"], f"one {MASK} two"),
+        ("the body was cut at sk-12345678", ["sk-123456789abcdef"], f"the body was cut at {MASK}"),
+        ("nothing to see", ["s3cret!"], "nothing to see"),
+        ("yes or no", ["no", "", " "], "yes or no"),
+        ("unchanged", [], "unchanged"),
+        ("a+b a.b", ["a.b."], "a+b a.b"),
+        ("é: cl\\u00e9 clé!", ["clé!", "cl\\u00e9"], f"é: {MASK} {MASK}"),
+    ],
+)
+def test_echo_of_a_secret_is_masked(text: str, secrets: list[str], masked: str) -> None:
+    assert mask(text, secrets) == masked
