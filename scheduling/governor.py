@@ -205,7 +205,9 @@ def _with_oneshot_hint(
     if at >= hint.expires_at:
         rejected.append(Candidate(Source.AI_ONESHOT, at, Verdict.EXPIRED, "the hint ends before this time"))
         return scheduled
-    instead = f"; otherwise it would be {instant_words(scheduled.run_at, now)}" if scheduled is not None else ""
+    instead = ""
+    if scheduled is not None and scheduled.run_at > at:
+        instead = f"; otherwise it would be {instant_words(scheduled.run_at, now)}"
     sentence = f"Once at {instant_words(at, now)}, by a one-shot hint{because(hint.reason)}{instead}."
     note = "" if at == hint.at else f"moved from {instant_words(hint.at, now)}"
     oneshot = _covered(facts, _Option(Source.AI_ONESHOT, at, at, sentence, note), rejected)

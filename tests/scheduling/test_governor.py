@@ -14,6 +14,7 @@ from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, f
 
 TICK = timedelta(microseconds=1)
 ONE_TICK_S = 1e-6
+IN_TWO_HOURS = from_noon(hours=2)
 
 
 def interval(interval_ms: int, **facts: Any) -> EndpointFacts:
@@ -28,11 +29,11 @@ def once(at: datetime, **facts: Any) -> EndpointFacts:
     return endpoint(run_once_at=at, **facts)
 
 
-def hint(interval_ms: int, expires_at: datetime | None = from_noon(hours=2), **more: Any) -> IntervalHint:
+def hint(interval_ms: int, expires_at: datetime | None = IN_TWO_HOURS, **more: Any) -> IntervalHint:
     return IntervalHint(interval_ms, expires_at, **more)
 
 
-def oneshot(expires_at: datetime | None = from_noon(hours=2), **offset: float) -> OneShotHint:
+def oneshot(expires_at: datetime | None = IN_TWO_HOURS, **offset: float) -> OneShotHint:
     return OneShotHint(from_noon(**offset), expires_at)
 
 
@@ -554,3 +555,373 @@ def test_truth_table(facts: EndpointFacts, seconds: float | None, source: str | 
     decision = plan_next_run(facts, NOON)
     offset = None if decision.run_at is None else (decision.run_at - NOON).total_seconds()
     assert (offset, decision.source) == (seconds, source), decision.sentence
+
+
+SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
+    "the planner's hint, with its reason": (
+        replace(BASE, interval_hint=hint(30 * SECOND, from_noon(minutes=40), reason="queue_depth is 412.")),
+        "Every 30 s until 12:40 UTC, set by the planner because queue_depth is 412; baseline would be 12:05 UTC.",
+    ),
+    "a person's hint, clamped": (
+        replace(BASE, min_interval_ms=MINUTE, interval_hint=hint(30 * SECOND, by_person=True)),
+        "Every 1 min (clamped from 30 s) until 14:00 UTC, set by a person; baseline would be 12:05 UTC.",
+    ),
+    "a hint without a baseline in the window": (
+        replace(BASE, ends_at=from_noon(minutes=4), interval_hint=hint(30 * SECOND)),
+        "Every 30 s until 14:00 UTC, set by the planner.",
+    ),
+    "a hint that ends first": (
+        replace(BASE, interval_hint=hint(30 * MINUTE, from_noon(minutes=12))),
+        "Every 5 min by the baseline; the next slot is 12:15 UTC."
+        " The hint of 30 min, set by the planner, ends at 12:12 UTC, before its next call.",
+    ),
+    "back-off, once": (
+        interval(MINUTE, failure_count=1),
+        "Backed off to every 2 min after 1 failure; the next slot is 12:02 UTC.",
+    ),
+    "back-off, limited": (
+        interval(MINUTE, failure_count=5, max_interval_ms=5 * MINUTE),
+        "Backed off to every 5 min after 5 failures in a row, limited by the maximum interval;"
+        " the next slot is 12:05 UTC.",
+    ),
+    "a cron on another day": (
+        cron("0 9 * * *"),
+        "By the cron expression 0 9 * * * in UTC; the next slot is 2026-03-03 09:00 UTC.",
+    ),
+    "jitter": (
+        replace(BASE, jitter=timedelta(seconds=20)),
+        "Every 5 min by the baseline; the next slot is 12:05 UTC, started 20 s later by its jitter.",
+    ),
+    "once": (once(from_noon(hours=1)), "Once, at 13:00 UTC."),
+    "a one-shot": (
+        replace(BASE, oneshot_hint=OneShotHint(from_noon(minutes=2), IN_TWO_HOURS, "a deploy ends\nthen!")),
+        "Once at 12:02 UTC, by a one-shot hint because a deploy ends then; otherwise it would be 12:05 UTC.",
+    ),
+    "a one-shot on the slot of the baseline": (
+        replace(BASE, oneshot_hint=oneshot(minutes=5)),
+        "Once at 12:05 UTC, by a one-shot hint.",
+    ),
+    "a retry": (
+        replace(BASE, retry=retry(seconds=2)),
+        "Retry 1 of 3 at 12:00:02 UTC for the slot of 12:00 UTC.",
+    ),
+    "a repeat after the loss of a worker, beyond the retries of the owner": (
+        replace(BASE, retry=Retry(from_noon(seconds=1), slot_at=NOON, attempt=2, limit=0)),
+        "Attempt 2 at 12:00:01 UTC for the slot of 12:00 UTC.",
+    ),
+    "a dropped retry": (
+        interval(SECOND, retry=retry(seconds=2)),
+        "Every 1 s by the baseline; the next slot is 12:00:01 UTC. The retry was dropped: this slot comes first.",
+    ),
+    "a pause": (
+        replace(BASE, paused_until=from_noon(minutes=10), pause_reason="the target asked to wait."),
+        "Paused until 12:10 UTC because the target asked to wait; it runs then.",
+    ),
+    "a pause that ends between slots": (
+        cron("*/30 * * * *", paused_until=from_noon(minutes=10)),
+        "Paused until 12:10 UTC; the next run is 12:30 UTC.",
+    ),
+    "run now": (
+        replace(BASE, last_slot_at=None, manual_run_at=NOON),
+        "Run now, asked for at 12:00 UTC.",
+    ),
+    "overdue": (
+        replace(
+            BASE,
+            last_slot_at=None,
+            overdue=Overdue(from_noon(minutes=-1), Source.AI_INTERVAL, from_noon(minutes=-1)),
+        ),
+        "Due since 11:59 UTC (ai-interval) and waiting for a free worker.",
+    ),
+    "not schedulable": (replace(BASE, blocked="its job is archived"), "Nothing is due: its job is archived."),
+    "done": (once(NOON, ends_at=from_noon(hours=1)), "Nothing is due: the one run of this endpoint is done."),
+    "ended": (
+        replace(BASE, ends_at=from_noon(hours=-1)),
+        "Nothing is due: the schedule ended at 11:00 UTC.",
+    ),
+    "about to end": (
+        replace(BASE, ends_at=from_noon(minutes=4)),
+        "Nothing is due: no slot is left before the schedule ends at 12:04 UTC.",
+    ),
+    "at the end of the calendar": (
+        cron("*/5 * * * *", last_slot_at=datetime(9998, 12, 31, 23, 59, tzinfo=UTC)),
+        "Nothing is due: the cron expression has no further slot.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "sentence"), SENTENCES.values(), ids=SENTENCES.keys())
+def test_sentence(facts: EndpointFacts, sentence: str) -> None:
+    assert plan_next_run(facts, NOON).sentence == sentence
+
+
+def verdicts(facts: EndpointFacts) -> list[tuple[str, float | None, str, str]]:
+    """Source, seconds from noon, verdict and note of every candidate."""
+    return [
+        (c.source.value, None if c.at is None else (c.at - NOON).total_seconds(), c.verdict.value, c.note)
+        for c in plan_next_run(facts, NOON).candidates
+    ]
+
+
+CANDIDATES: dict[str, tuple[EndpointFacts, list[tuple[str, float | None, str, str]]]] = {
+    "a baseline alone": (BASE, [("baseline-interval", 300, "chosen", "")]),
+    "a clamped hint over the baseline": (
+        replace(BASE, min_interval_ms=30 * SECOND, interval_hint=hint(5 * SECOND)),
+        [("clamped-min", 30, "chosen", "clamped from 5 s"), ("baseline-interval", 300, "overridden", "")],
+    ),
+    "two expired hints": (
+        replace(BASE, interval_hint=hint(5 * SECOND, NOON), oneshot_hint=oneshot(NOON, minutes=2)),
+        [
+            ("baseline-interval", 300, "chosen", ""),
+            ("ai-interval", None, "expired", "set by the planner"),
+            ("ai-oneshot", 120, "expired", ""),
+        ],
+    ),
+    "hints that end before their time": (
+        replace(
+            BASE,
+            interval_hint=hint(30 * MINUTE, from_noon(minutes=10)),
+            oneshot_hint=oneshot(from_noon(minutes=1), minutes=2),
+        ),
+        [
+            ("baseline-interval", 600, "chosen", ""),
+            ("ai-interval", 1_800, "expired", "the hint ends before this time"),
+            ("ai-oneshot", 120, "expired", "the hint ends before this time"),
+        ],
+    ),
+    "an interval hint on a run-once endpoint": (
+        once(from_noon(hours=1), interval_hint=hint(30 * SECOND)),
+        [("run-once", 3_600, "chosen", ""), ("ai-interval", None, "overridden", "the endpoint runs once")],
+    ),
+    "a one-shot in the past": (
+        replace(BASE, last_slot_at=from_noon(minutes=-5), oneshot_hint=oneshot(minutes=-5)),
+        [("ai-oneshot", 0, "chosen", "moved from 11:55 UTC"), ("baseline-interval", 300, "later", "")],
+    ),
+    "a later one-shot": (
+        replace(BASE, oneshot_hint=oneshot(minutes=10)),
+        [("baseline-interval", 300, "chosen", ""), ("ai-oneshot", 600, "later", "")],
+    ),
+    "a retry before the next slot": (
+        replace(BASE, retry=retry(seconds=2)),
+        [("retry", 2, "chosen", ""), ("baseline-interval", 300, "later", "")],
+    ),
+    "a retry after the next slot": (
+        interval(SECOND, retry=retry(seconds=2)),
+        [("baseline-interval", 1, "chosen", ""), ("retry", 2, "dropped", "the next slot comes first")],
+    ),
+    "a retry held back by a pause": (
+        cron("0 9 * * *", retry=retry(seconds=2), paused_until=from_noon(minutes=10)),
+        [
+            ("retry", 600, "chosen", "held back by the pause"),
+            ("baseline-cron", 75_600, "blocked by pause", ""),
+            ("paused", 75_600, "later", ""),
+        ],
+    ),
+    "a pause over a hint": (
+        replace(BASE, paused_until=from_noon(minutes=10), interval_hint=hint(30 * SECOND)),
+        [
+            ("paused", 600, "chosen", ""),
+            ("baseline-interval", 300, "overridden", ""),
+            ("ai-interval", 30, "blocked by pause", ""),
+        ],
+    ),
+    "run now over a pause": (
+        replace(BASE, last_slot_at=None, paused_until=from_noon(minutes=10), manual_run_at=NOON),
+        [("manual", 0, "chosen", ""), ("baseline-interval", 300, "blocked by pause", ""), ("paused", 600, "later", "")],
+    ),
+    "run now behind a slot that is due": (
+        once(from_noon(minutes=-1), last_slot_at=None, manual_run_at=NOON),
+        [("run-once", -60, "chosen", ""), ("manual", 0, "later", "")],
+    ),
+    "all outside the window": (
+        replace(
+            BASE,
+            ends_at=from_noon(minutes=4),
+            retry=Retry(from_noon(seconds=2), from_noon(minutes=4), attempt=2, limit=3),
+            oneshot_hint=oneshot(minutes=10),
+        ),
+        [
+            ("baseline-interval", 300, "outside the window", ""),
+            ("ai-oneshot", 600, "outside the window", ""),
+            ("retry", 2, "outside the window", ""),
+        ],
+    ),
+    "an overdue slot before the next": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            overdue=Overdue(from_noon(seconds=-9), Source.BASELINE_INTERVAL, from_noon(seconds=-3)),
+        ),
+        [("baseline-interval", -3, "chosen", ""), ("baseline-interval", 300, "later", "")],
+    ),
+    "an overdue slot that is the next": (
+        once(
+            from_noon(minutes=-5),
+            last_slot_at=None,
+            overdue=Overdue(from_noon(minutes=-5), Source.RUN_ONCE, from_noon(minutes=-5)),
+        ),
+        [("run-once", -300, "chosen", "")],
+    ),
+    "not schedulable": (replace(BASE, blocked="the endpoint is paused"), []),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), CANDIDATES.values(), ids=CANDIDATES.keys())
+def test_candidates_and_their_verdicts(
+    facts: EndpointFacts, expected: list[tuple[str, float | None, str, str]]
+) -> None:
+    assert verdicts(facts) == expected
+
+
+def test_jitter_moves_the_start_and_not_the_slot() -> None:
+    decision = plan_next_run(replace(BASE, jitter=timedelta(seconds=20)), NOON)
+    assert (decision.slot_at, decision.run_at) == (from_noon(minutes=5), from_noon(minutes=5, seconds=20))
+
+
+def test_retry_repeats_its_slot_with_a_higher_attempt() -> None:
+    decision = plan_next_run(replace(BASE, retry=retry(seconds=2)), NOON)
+    assert (decision.slot_at, decision.attempt, decision.drop_retry) == (NOON, 2, False)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        interval(SECOND, retry=retry(seconds=2)),
+        replace(BASE, retry=retry(seconds=2), starts_at=from_noon(hours=1)),
+        replace(BASE, retry=retry(seconds=2), paused_until=from_noon(minutes=1)),
+        replace(BASE, retry=Retry(from_noon(seconds=2), from_noon(minutes=1), 2, 3), ends_at=from_noon(minutes=1)),
+    ],
+    ids=["next slot first", "window edited", "interval paused", "nothing left"],
+)
+def test_dropped_retry_is_told_to_the_caller(facts: EndpointFacts) -> None:
+    decision = plan_next_run(facts, NOON)
+    assert decision.drop_retry
+    assert decision.attempt == 1
+
+
+def test_retry_survives_a_run_now_that_comes_first() -> None:
+    decision = plan_next_run(
+        replace(BASE, last_slot_at=from_noon(minutes=-1), retry=retry(minutes=1), manual_run_at=NOON), NOON
+    )
+    assert (decision.source, decision.drop_retry) == (Source.MANUAL, False)
+
+
+def test_overdue_slot_keeps_the_time_at_which_it_was_due() -> None:
+    """Lateness counts from there, also where the slot was jittered."""
+    due = Overdue(from_noon(seconds=-9), Source.BASELINE_INTERVAL, from_noon(seconds=-3))
+    decision = plan_next_run(
+        replace(BASE, jitter=timedelta(seconds=6), last_slot_at=from_noon(minutes=-5), overdue=due), NOON
+    )
+    assert (decision.slot_at, decision.run_at) == (due.slot_at, due.run_at)
+
+
+def test_decision_in_its_stored_form() -> None:
+    facts = replace(
+        BASE,
+        min_interval_ms=30 * SECOND,
+        interval_hint=hint(5 * SECOND, from_noon(minutes=40), reason="queue_depth is 412"),
+    )
+    assert plan_next_run(facts, NOON).to_json() == {
+        "run_at": "2026-03-02T12:00:30+00:00",
+        "slot_at": "2026-03-02T12:00:30+00:00",
+        "source": "clamped-min",
+        "attempt": 1,
+        "sentence": (
+            "Every 30 s (clamped from 5 s) until 12:40 UTC, set by the planner because queue_depth is 412;"
+            " baseline would be 12:05 UTC."
+        ),
+        "candidates": [
+            {
+                "source": "clamped-min",
+                "at": "2026-03-02T12:00:30+00:00",
+                "verdict": "chosen",
+                "note": "clamped from 5 s",
+            },
+            {"source": "baseline-interval", "at": "2026-03-02T12:05:00+00:00", "verdict": "overridden", "note": ""},
+        ],
+        "inputs": {
+            "now": "2026-03-02T12:00:00+00:00",
+            "interval_ms": 300_000,
+            "anchor_at": "2026-03-01T12:00:00+00:00",
+            "hint_interval_ms": 5_000,
+            "hint_interval_expires_at": "2026-03-02T12:40:00+00:00",
+            "hint_interval_by": "planner",
+            "min_interval_ms": 30_000,
+            "last_slot_at": "2026-03-02T12:00:00+00:00",
+            "last_started_at": "2026-03-02T12:00:00+00:00",
+        },
+    }
+
+
+def test_stored_form_of_nothing_due() -> None:
+    stored = plan_next_run(once(NOON, last_started_at=None), NOON).to_json()
+    assert (stored["run_at"], stored["slot_at"], stored["source"], stored["candidates"]) == (None, None, None, [])
+
+
+def test_inputs_name_everything_that_is_set() -> None:
+    facts = cron(
+        "*/5 * * * *",
+        jitter=timedelta(seconds=20),
+        failure_count=2,
+        max_interval_ms=HOUR,
+        interval_hint=hint(MINUTE, None, by_person=True),
+        oneshot_hint=oneshot(None, minutes=1),
+        retry=retry(seconds=2),
+        overdue=Overdue(from_noon(seconds=-3), Source.BASELINE_CRON, from_noon(seconds=-3)),
+        starts_at=from_noon(days=-1),
+        ends_at=from_noon(days=1),
+        paused_until=from_noon(minutes=-1),
+        manual_run_at=NOON,
+    )
+    assert plan_next_run(facts, NOON).inputs == {
+        "now": "2026-03-02T12:00:00+00:00",
+        "cron": "*/5 * * * *",
+        "timezone": "UTC",
+        "jitter_ms": 20_000,
+        "failure_count": 2,
+        "hint_interval_ms": 60_000,
+        "hint_interval_expires_at": None,
+        "hint_interval_by": "person",
+        "hint_next_run_at": "2026-03-02T12:01:00+00:00",
+        "hint_next_run_expires_at": None,
+        "retry_at": "2026-03-02T12:00:02+00:00",
+        "retry_slot_at": "2026-03-02T12:00:00+00:00",
+        "overdue_slot_at": "2026-03-02T11:59:57+00:00",
+        "max_interval_ms": 3_600_000,
+        "starts_at": "2026-03-01T12:00:00+00:00",
+        "ends_at": "2026-03-03T12:00:00+00:00",
+        "last_slot_at": "2026-03-02T12:00:00+00:00",
+        "last_started_at": "2026-03-02T12:00:00+00:00",
+        "paused_until": "2026-03-02T11:59:00+00:00",
+        "manual_run_at": "2026-03-02T12:00:00+00:00",
+    }
+
+
+def test_endpoint_without_a_baseline_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a baseline"):
+        plan_next_run(endpoint(), NOON)
+
+
+def test_verdicts_and_sources_are_the_stored_words() -> None:
+    """Runs keep these words for ever: a change of one needs a migration."""
+    assert {source.value for source in Source} == {
+        "baseline-interval",
+        "baseline-cron",
+        "run-once",
+        "ai-interval",
+        "ai-oneshot",
+        "clamped-min",
+        "clamped-max",
+        "paused",
+        "retry",
+        "manual",
+    }
+    assert {verdict.value for verdict in Verdict} == {
+        "chosen",
+        "later",
+        "overridden",
+        "expired",
+        "dropped",
+        "blocked by pause",
+        "outside the window",
+    }
