@@ -19,6 +19,7 @@ _LOCAL_NAMES = frozenset({"localhost", "localhost6", "ip6-localhost", "ip6-loopb
 _LOCAL_SUFFIXES = (".localhost", ".localdomain")
 _PRIVATE_SUFFIXES = (".local", ".internal", ".lan", ".intranet", ".home.arpa")
 _LOOPBACK = ("127.0.0.1", "::1")
+_LOOPBACK_SPELLINGS = frozenset({"localhost", *_LOOPBACK})
 _SYNTHETIC_PATH = re.compile(r"/api/synthetic/[A-Za-z0-9_/-]*")
 
 _ADDRESS_REASON = "Private, local and reserved addresses are not allowed."
@@ -112,7 +113,10 @@ class EgressPolicy:
         return cls(allowances, synthetic, tuple(own))
 
     def is_synthetic_target(self, url: str) -> bool:
-        """Whether `url` is the synthetic base with a plain path below /api/synthetic/ (no dots, no escapes)."""
+        """Whether `url` is the synthetic base with a plain path below /api/synthetic/ (no dots, no escapes).
+
+        `localhost`, `127.0.0.1` and `[::1]` are the same host here: people type either for the server at hand.
+        """
         try:
             target = read_target(url)
         except TargetError:
@@ -180,7 +184,8 @@ class EgressPolicy:
         base = self.synthetic
         return (
             base is not None
-            and (target.scheme, target.host, target.port) == (base.scheme, base.host, base.port)
+            and (target.scheme, target.port) == (base.scheme, base.port)
+            and (target.host == base.host or {target.host, base.host} <= _LOOPBACK_SPELLINGS)
             and _SYNTHETIC_PATH.fullmatch(target.path) is not None
         )
 
