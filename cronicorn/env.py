@@ -99,7 +99,9 @@ def setting(
     name: str, default: str, parse: Callable[[str], Any], help: str, *, group: str, secret: bool = False
 ) -> Any:
     """Declares one setting: `default` is what an unset or empty variable means, as text."""
-    return field(metadata={"name": name, "default": default, "parse": parse, "help": help, "group": group, "secret": secret})
+    return field(
+        metadata={"name": name, "default": default, "parse": parse, "help": help, "group": group, "secret": secret}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Environment:
     allowed_hosts: tuple[str, ...] = setting("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]", _words, "Host names that the web server answers to.", group="Core")
     site_url: str = setting("SITE_URL", "", _origin, "The public origin, used in links and mail; empty: http://127.0.0.1:PORT.", group="Core")
     port: int = setting("PORT", "8000", _integer(1, 65535), "The port of the web server.", group="Core")
+    bind_address: str = setting("BIND_ADDRESS", "127.0.0.1", _text, "The address that the web server listens on; 0.0.0.0 in a container.", group="Core")
     web_workers: int = setting("WEB_WORKERS", "2", _integer(1, 64), "Processes of the web server.", group="Core")
     behind_proxy: bool = setting("BEHIND_PROXY", "false", _boolean, "Trust X-Forwarded-Proto from a reverse proxy that ends TLS and always sets it.", group="Core")
     log_format: str = setting("LOG_FORMAT", "text", _one_of("text", "json"), "Shape of log lines.", group="Core")
@@ -170,11 +173,15 @@ class Environment:
         return self.synthetic_base_url or f"http://127.0.0.1:{self.port}"
 
 
+def data_dir(environ: Mapping[str, str]) -> Path:
+    """The folder that DATA_DIR names, in the given environment or in `.env`."""
+    return _path(environ.get("DATA_DIR") or dotenv_values(PROJECT_DIR / ".env").get("DATA_DIR") or ".data")
+
+
 def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The process environment over `.env` over the generated secrets, empty values dropped."""
     own = dict(os.environ if environ is None else environ)
-    data_dir = _path(own.get("DATA_DIR") or ".data")
-    files = {**dotenv_values(data_dir / "secrets.env"), **dotenv_values(PROJECT_DIR / ".env")}
+    files = {**dotenv_values(data_dir(own) / "secrets.env"), **dotenv_values(PROJECT_DIR / ".env")}
     merged = {**{key: value for key, value in files.items() if value}, **{k: v for k, v in own.items() if v}}
     return {key: value.strip() for key, value in merged.items() if value.strip()}
 
