@@ -10,7 +10,7 @@ class UuidV7(models.Func):
 
     function = "uuid_v7"
     arity = 0
-    output_field = models.UUIDField()  # type: ignore[assignment]
+    output_field = models.UUIDField()
 
 
 def new_ids(count: int) -> list[uuid.UUID]:

@@ -82,7 +82,8 @@ class ApiKey(models.Model):
         verbose_name = "API key"
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(scopes__len__gt=0, scopes__contained_by=Scope.values), name="api_key_has_known_scopes"
+                condition=models.Q(scopes__len__gt=0, scopes__contained_by=Scope.values),
+                name="api_key_has_known_scopes",
             )
         ]
 

@@ -30,4 +30,4 @@ def unseal(row: str, token: str) -> object:
         raise SecretUnavailableError(f"The secret of {row} cannot be decrypted with ENCRYPTION_KEYS.") from error
     if plain["row"] != row:
         raise SecretUnavailableError(f"The secret of {row} was sealed for another row.")
-    return plain["value"]  # type: ignore[no-any-return]
+    return plain["value"]

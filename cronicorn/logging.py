@@ -13,6 +13,7 @@ class Event(StrEnum):
     WORKER_STARTED = "worker_started"
     WORKER_DRAINING = "worker_draining"
     WORKER_STOPPED = "worker_stopped"
+    THREAD_CRASHED = "thread_crashed"
     EGRESS_ALLOWED = "egress_allowed"
     CLAIM_FAILED = "claim_failed"
     SLOT_COLLIDED = "slot_collided"
@@ -28,6 +29,7 @@ class Event(StrEnum):
     ANALYSIS_FAILED = "analysis_failed"
     PROPOSAL_STORED = "proposal_stored"
     BREAKER_OPENED = "breaker_opened"
+    CALL_CRASHED = "call_crashed"
     CLOCK_JUMPED = "clock_jumped"
     DATABASE_AWAY = "database_away"
 

@@ -17,7 +17,8 @@ class InvalidInputError(Exception):
 
     def __init__(self, *faults: Fault) -> None:
         self.faults = faults
-        super().__init__("; ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults))
+        words = (f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
+        super().__init__("; ".join(words))
 
 
 class ConflictError(Exception):

@@ -30,7 +30,9 @@ def changing(endpoint_id: UUID) -> Iterator[tuple[Endpoint, datetime]]:
     Raises Endpoint.DoesNotExist for an unknown id. Atomic: an exception leaves the row as it was.
     """
     with transaction.atomic():
-        endpoint = Endpoint.objects.select_related("job").select_for_update(of=("self",), no_key=True).get(pk=endpoint_id)
+        endpoint = (
+            Endpoint.objects.select_related("job").select_for_update(of=("self",), no_key=True).get(pk=endpoint_id)
+        )
         with connection.cursor() as cursor:
             now = database_now(cursor)
         yield endpoint, now
@@ -118,13 +120,20 @@ def drop_oneshot_hint(endpoint: Endpoint) -> None:
 def pause(
     *, endpoint_id: UUID, until: datetime, reason: str, author: Author, proposal_id: UUID | None = None
 ) -> Endpoint:
-    """Lets nothing but run-now start before `until`. Raises ConflictError where the planner would touch a person's pause."""
+    """Lets nothing but run-now start before `until`.
+
+    Raises ConflictError where the planner would touch a person's pause.
+    """
     _check_reason(reason)
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         if until <= now or until > now + MAX_PAUSE:
             raise InvalidInputError(
-                Fault("paused_until", "out_of_range", "Give a time in the future, at most 366 days away, or null to resume.")
+                Fault(
+                    "paused_until",
+                    "out_of_range",
+                    "Give a time in the future, at most 366 days away, or null to resume.",
+                )
             )
         if author != Author.USER and endpoint.paused_by == Author.USER and _in_force(endpoint.paused_until, now):
             raise ConflictError("paused_by_a_person", "A person paused this endpoint; only a person may change that.")

@@ -1,17 +1,17 @@
 """Every table that both workers touch."""
 
-from jobs.models.endpoint import BaselineKind, Endpoint, EndpointStatus, Author, PlannerMode, WorkerLossPolicy
+from jobs.models.endpoint import Author, BaselineKind, Endpoint, EndpointStatus, PlannerMode, WorkerLossPolicy
 from jobs.models.job import Job, JobStatus
 from jobs.models.run import Run, RunResponse, RunStatus
 from jobs.models.worker import WorkerHeartbeat, WorkerKind
 
 __all__ = [
+    "Author",
     "BaselineKind",
     "Endpoint",
     "EndpointStatus",
     "Job",
     "JobStatus",
-    "Author",
     "PlannerMode",
     "Run",
     "RunResponse",

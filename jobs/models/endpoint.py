@@ -104,9 +104,7 @@ class Endpoint(models.Model):
     max_interval_ms = models.BigIntegerField(null=True, blank=True)
     retry_limit = models.SmallIntegerField(default=0)
     misfire_grace_ms = models.BigIntegerField(null=True, blank=True)
-    on_worker_loss = models.CharField(
-        max_length=8, choices=WorkerLossPolicy.choices, default=WorkerLossPolicy.RETRY
-    )
+    on_worker_loss = models.CharField(max_length=8, choices=WorkerLossPolicy.choices, default=WorkerLossPolicy.RETRY)
 
     # Hints. Each kind has its own time to live and its own provenance.
     ai_hint_interval_ms = models.BigIntegerField(null=True, editable=False)
@@ -193,11 +191,13 @@ class Endpoint(models.Model):
                 name="endpoint_interval_in_range",
             ),
             models.CheckConstraint(
-                condition=Q(min_interval_ms__isnull=True) | Q(min_interval_ms__range=(MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
+                condition=Q(min_interval_ms__isnull=True)
+                | Q(min_interval_ms__range=(MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
                 name="endpoint_min_interval_in_range",
             ),
             models.CheckConstraint(
-                condition=Q(max_interval_ms__isnull=True) | Q(max_interval_ms__range=(MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
+                condition=Q(max_interval_ms__isnull=True)
+                | Q(max_interval_ms__range=(MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
                 name="endpoint_max_interval_in_range",
             ),
             models.CheckConstraint(
@@ -213,7 +213,8 @@ class Endpoint(models.Model):
             models.CheckConstraint(condition=Q(retry_limit__range=(0, 10)), name="endpoint_retry_limit_in_range"),
             models.CheckConstraint(condition=Q(jitter_ms__range=(0, 86_400_000)), name="endpoint_jitter_in_range"),
             models.CheckConstraint(
-                condition=Q(misfire_grace_ms__isnull=True) | Q(misfire_grace_ms__gte=0), name="endpoint_grace_not_negative"
+                condition=Q(misfire_grace_ms__isnull=True) | Q(misfire_grace_ms__gte=0),
+                name="endpoint_grace_not_negative",
             ),
             models.CheckConstraint(
                 condition=Q(starts_at__isnull=True) | Q(ends_at__isnull=True) | Q(starts_at__lt=F("ends_at")),
@@ -240,7 +241,8 @@ class Endpoint(models.Model):
                 name="endpoint_plan_is_whole",
             ),
             models.CheckConstraint(
-                condition=Q(status=EndpointStatus.ACTIVE) | Q(next_run_at__isnull=True), name="endpoint_stopped_has_no_plan"
+                condition=Q(status=EndpointStatus.ACTIVE) | Q(next_run_at__isnull=True),
+                name="endpoint_stopped_has_no_plan",
             ),
             models.CheckConstraint(
                 condition=Q(retry_at__isnull=True, retry_slot_at__isnull=True, retry_attempt__isnull=True)

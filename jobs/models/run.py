@@ -61,10 +61,13 @@ class Run(models.Model):
                 fields=["endpoint"], condition=models.Q(status=RunStatus.RUNNING), name="run_one_running_per_endpoint"
             ),
             models.CheckConstraint(condition=models.Q(status__in=RunStatus.values), name="run_status_is_known"),
-            models.CheckConstraint(condition=models.Q(source__in=[source.value for source in Source]), name="run_source_is_known"),
+            models.CheckConstraint(
+                condition=models.Q(source__in=[source.value for source in Source]), name="run_source_is_known"
+            ),
             models.CheckConstraint(condition=models.Q(attempt__gte=1), name="run_attempt_counts_from_one"),
             models.CheckConstraint(
-                condition=models.Q(status__in=[RunStatus.RUNNING, RunStatus.MISSED]) | models.Q(finished_at__isnull=False),
+                condition=models.Q(status__in=[RunStatus.RUNNING, RunStatus.MISSED])
+                | models.Q(finished_at__isnull=False),
                 name="run_finished_has_a_time",
             ),
         ]
@@ -91,7 +94,9 @@ class RunResponse(models.Model):
     run = models.OneToOneField(
         Run, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="response"
     )
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    endpoint = models.ForeignKey(
+        Endpoint, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     received_at = models.DateTimeField()
     body = models.TextField(blank=True)
     truncated = models.BooleanField(db_default=False)

@@ -1,0 +1,63 @@
+"""`manage.py run_scheduler`: arguments in, worker out."""
+
+import logging
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from cronicorn.logging import Event, log_event
+from cronicorn.runtime.stopping import Stop
+from jobs.heartbeats import worker_name
+from jobs.models import WorkerKind
+from scheduling.dispatch import HttpxDispatcher
+from scheduling.egress import EgressPolicy
+from scheduling.worker import Worker, WorkerOptions
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    """Runs one scheduler worker until SIGTERM or SIGINT; start as many as you like."""
+
+    help = "Claims due endpoints, calls them and records what came back. A signal drains, a second one exits at once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declares the options; each default is a setting."""
+        env = settings.ENV
+        parser.add_argument("--concurrency", type=int, default=env.scheduler_concurrency, help="calls in flight")
+        parser.add_argument("--batch-size", type=int, default=env.scheduler_batch_size, help="endpoints per claim")
+        parser.add_argument(
+            "--poll-interval",
+            type=float,
+            default=env.scheduler_poll_interval_ms / 1000,
+            help="longest sleep when idle, in seconds",
+        )
+        parser.add_argument("--once", action="store_true", help="do what is due now, then exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Builds the worker and runs it. Raises CommandError for options out of range."""
+        for name in ("concurrency", "batch_size", "poll_interval"):
+            if options[name] <= 0:
+                raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
+        egress = EgressPolicy.from_settings(settings.ENV.egress_allow, settings.ENV.synthetic_url)
+        if settings.ENV.egress_allow:
+            log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
+        stop = Stop()
+        worker = Worker(
+            name=worker_name(WorkerKind.SCHEDULER),
+            dispatcher=HttpxDispatcher(egress, concurrency=options["concurrency"]),
+            options=WorkerOptions(
+                concurrency=options["concurrency"],
+                batch_size=min(options["batch_size"], options["concurrency"]),
+                poll_interval=options["poll_interval"],
+                lease=float(settings.ENV.lease_seconds),
+            ),
+            stop=stop,
+        )
+        if options["once"]:
+            self.stdout.write(f"{worker.run_once()} runs settled.")
+            return
+        stop.install()
+        worker.run()

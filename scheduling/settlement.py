@@ -1,0 +1,249 @@
+"""Settles results: writes runs, responses and the next plan of each endpoint from its fresh row, a batch at a time.
+
+One transaction locks the endpoints in id order, checks that the worker still holds each of them under the fence of
+its claim, and writes with set-based SQL. A result of a lease that was lost changes nothing but the run's late_result.
+Settling again what is settled already is harmless.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from cronicorn.runtime.clock import database_now
+from jobs.models import RunStatus
+from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, PlanRow, facts_of, plan_arrays
+from scheduling.backoff import parse_retry_after, retry_delay_ms
+from scheduling.decision import Decision
+from scheduling.governor import plan_next_run
+from scheduling.outcome import Blame, ErrorKind, Outcome
+
+RETRYABLE_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An outcome with its times by the database's clock; `started_at` is None where nothing was sent.
+
+    `stopping` tells that this worker canceled the call in order to stop, not for want of a lease.
+    """
+
+    outcome: Outcome
+    attempt: int
+    slot_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+    stopping: bool = False
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ends."""
+        if self.outcome.error_kind is ErrorKind.CANCELED:
+            return RunStatus.ABANDONED
+        return RunStatus.SUCCESS if self.outcome.ok else RunStatus.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a batch: the runs that count, those whose lease was lost, and the earliest of the new plans."""
+
+    accepted: frozenset[UUID]
+    fenced: frozenset[UUID]
+    next_due_at: datetime | None
+
+
+def settle(*, worker: str, results: Sequence[Result]) -> Settled:
+    """Writes the results and plans what comes next. Atomic: all of the batch or nothing."""
+    # An endpoint that was lost and claimed again may stand in one batch twice; only the higher fence can be held.
+    by_endpoint = {
+        result.outcome.call.endpoint_id: result
+        for result in sorted(results, key=lambda result: result.outcome.call.fence)
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e",
+            [list(by_endpoint)],
+        )
+        held: list[tuple[PlanRow, Result]] = []
+        for *values, fence in cursor.fetchall():
+            row = PlanRow(*values)
+            result = by_endpoint[row.id]
+            if row.lease_owner == worker and fence == result.outcome.call.fence:
+                held.append((row, result))
+        accepted = frozenset(result.outcome.call.run_id for _, result in held)
+        now = database_now(cursor)
+        _write_runs(cursor, [result for _, result in held])
+        _write_responses(cursor, [result for _, result in held])
+        plans = _write_endpoints(cursor, held, now)
+        fenced = _write_late_results(
+            cursor, [result for result in results if result.outcome.call.run_id not in accepted]
+        )
+    return Settled(accepted, fenced, min((plan.run_at for plan in plans if plan.run_at is not None), default=None))
+
+
+def _write_runs(cursor: Any, results: Sequence[Result]) -> None:
+    if not results:
+        return
+    outcomes = [result.outcome for result in results]
+    cursor.execute(
+        """
+        UPDATE runs r SET status = p.status, started_at = p.started_at, finished_at = p.finished_at,
+            duration_ms = p.total_ms, dns_ms = p.dns_ms, connect_ms = p.connect_ms, tls_ms = p.tls_ms,
+            first_byte_ms = p.first_byte_ms, total_ms = p.total_ms, status_code = p.status_code,
+            error_kind = p.error_kind, error_message = p.error_message
+        FROM UNNEST(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::float8[], %s::float8[],
+                    %s::float8[], %s::float8[], %s::float8[], %s::smallint[], %s::text[], %s::text[])
+            AS p(id, status, started_at, finished_at, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms, status_code,
+                 error_kind, error_message)
+        WHERE r.id = p.id
+        """,
+        [
+            [outcome.call.run_id for outcome in outcomes],
+            [result.status.value for result in results],
+            [result.started_at for result in results],
+            [result.finished_at for result in results],
+            [outcome.timings.dns_ms for outcome in outcomes],
+            [outcome.timings.connect_ms for outcome in outcomes],
+            [outcome.timings.tls_ms for outcome in outcomes],
+            [outcome.timings.first_byte_ms for outcome in outcomes],
+            [outcome.timings.total_ms for outcome in outcomes],
+            [outcome.status_code for outcome in outcomes],
+            [_error_kind(result) for result in results],
+            [_error_message(result) for result in results],
+        ],
+    )
+
+
+def _error_kind(result: Result) -> str | None:
+    if result.status is RunStatus.ABANDONED:
+        return "shutdown" if result.stopping else "lease_lost"
+    return result.outcome.error_kind.value if result.outcome.error_kind else None
+
+
+def _error_message(result: Result) -> str | None:
+    if result.status is RunStatus.ABANDONED:
+        return "The worker had to give the call up before it ended; the slot is repeated."
+    return result.outcome.error_message[:500] if result.outcome.error_message else None
+
+
+def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
+    answered = [result for result in results if result.outcome.status_code is not None]
+    if not answered:
+        return
+    outcomes = [result.outcome for result in answered]
+    cursor.execute(
+        """
+        INSERT INTO run_responses
+            (run_id, endpoint_id, received_at, body, truncated, flags, content_type, sha256, headers)
+        SELECT * FROM UNNEST(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[], %s::boolean[], %s::jsonb[],
+                             %s::text[], %s::text[], %s::jsonb[])
+        ON CONFLICT DO NOTHING
+        """,
+        [
+            [outcome.call.run_id for outcome in outcomes],
+            [outcome.call.endpoint_id for outcome in outcomes],
+            [result.finished_at for result in answered],
+            [outcome.body for outcome in outcomes],
+            [outcome.truncated for outcome in outcomes],
+            [json.dumps(outcome.body_flags) for outcome in outcomes],
+            [outcome.content_type[:255] if outcome.content_type else None for outcome in outcomes],
+            [outcome.sha256 for outcome in outcomes],
+            [json.dumps(dict(outcome.headers)) for outcome in outcomes],
+        ],
+    )
+
+
+def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: datetime) -> list[Decision]:
+    if not held:
+        return []
+    for row, result in held:
+        _apply_result(row, result, now)
+    rows = [row for row, _ in held]
+    decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
+    cursor.execute(
+        f"""
+        UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,
+            last_started_at = p.last_started_at, last_run_at = p.last_run_at, failure_count = p.failure_count,
+            retries_used = p.retries_used, loss_count = 0
+        FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::timestamptz[], %s::timestamptz[], %s::integer[], %s::smallint[])
+            AS p(id, {PLAN_COLUMNS}, last_started_at, last_run_at, failure_count, retries_used)
+        WHERE e.id = p.id
+        """,
+        [
+            [row.id for row in rows],
+            *plan_arrays(rows, decisions),
+            [row.last_started_at for row in rows],
+            [result.finished_at for _, result in held],
+            [row.failure_count for row in rows],
+            [row.retries_used for row in rows],
+        ],
+    )
+    return decisions
+
+
+def _apply_result(row: PlanRow, result: Result, now: datetime) -> None:
+    """Changes the row to what the result means for it: the streak of failures, and a retry where the owner asked."""
+    outcome = result.outcome
+    if result.started_at is not None:
+        row.last_started_at = result.started_at
+    if result.status is RunStatus.SUCCESS:
+        row.failure_count, row.retries_used = 0, 0
+    elif result.status is RunStatus.FAILED:
+        # Faults of our own machine do not count against an endpoint.
+        if outcome.blame is not Blame.LOCAL:
+            row.failure_count += 1
+        if row.retries_used < row.retry_limit and _worth_a_retry(outcome):
+            row.retries_used += 1
+            row.retry_at = _retry_at(row, result, now)
+            row.retry_slot_at, row.retry_attempt = result.slot_at, result.attempt + 1
+    elif result.status is RunStatus.ABANDONED:
+        row.retry_at, row.retry_slot_at, row.retry_attempt = now, result.slot_at, result.attempt + 1
+
+
+def _worth_a_retry(outcome: Outcome) -> bool:
+    """Whether the same request may succeed a moment later; one that is refused by policy will not."""
+    if outcome.blame is Blame.POLICY:
+        return False
+    return outcome.status_code is None or outcome.status_code in RETRYABLE_STATUS or outcome.status_code < 400
+
+
+def _retry_at(row: PlanRow, result: Result, now: datetime) -> datetime:
+    """Exponential back-off, or the server's own Retry-After where that is later."""
+    delay = timedelta(milliseconds=retry_delay_ms(row.retries_used, seed=f"{row.id}{result.slot_at.isoformat()}"))
+    asked = parse_retry_after(result.outcome.retry_after, now) if result.outcome.retry_after else None
+    return max(now + delay, asked) if asked is not None else now + delay
+
+
+def _write_late_results(cursor: Any, results: Sequence[Result]) -> frozenset[UUID]:
+    """Keeps results that came after their lease was lost, on their abandoned runs; they count for nothing else."""
+    if not results:
+        return frozenset()
+    cursor.execute(
+        f"""
+        UPDATE runs r SET late_result = p.late_result
+        FROM UNNEST(%s::uuid[], %s::jsonb[]) AS p(id, late_result)
+        WHERE r.id = p.id AND r.status = '{RunStatus.ABANDONED}'
+        RETURNING r.id
+        """,
+        [
+            [result.outcome.call.run_id for result in results],
+            [
+                json.dumps(
+                    {
+                        "status": result.status.value,
+                        "status_code": result.outcome.status_code,
+                        "error_kind": _error_kind(result),
+                        "finished_at": result.finished_at.isoformat(),
+                        "total_ms": result.outcome.timings.total_ms,
+                    }
+                )
+                for result in results
+            ],
+        ],
+    )
+    return frozenset(row[0] for row in cursor.fetchall())

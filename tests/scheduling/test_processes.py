@@ -1,0 +1,167 @@
+"""Real scheduler processes: shared work, signals, kills."""
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from jobs import services
+from jobs.models import Author, Endpoint, Run, RunStatus, WorkerHeartbeat
+from tests.scheduling.conftest import move_due
+from tests.support.factories import make_endpoint, make_job
+from tests.support.http_target import HttpTarget, Reply
+from tests.support.processes import Command, eventually, start_scheduler
+
+__all__ = ["start_scheduler"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
+Start = Callable[..., Command]
+MakeDue = Callable[..., Endpoint]
+
+
+def ended(count: int) -> Callable[[], bool]:
+    return lambda: Run.objects.exclude(status=RunStatus.RUNNING).count() >= count
+
+
+def test_two_processes_share_the_work_and_never_call_a_slot_twice(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    url, job = target.route("/ok", Reply(200)), make_job()
+    for _ in range(300):
+        make_endpoint(job, url=url, baseline_interval_ms=3_600_000)
+    for _ in range(2):
+        start_scheduler("--batch-size", "5", "--poll-interval", "0.5")
+    Endpoint.objects.update(next_run_at=now(), next_slot_at=now())
+    eventually(ended(300))
+
+    keys = Counter(request.header("Idempotency-Key") for request in target.requests)
+    assert len(keys) == 300
+    assert set(keys.values()) == {1}
+    assert Run.objects.values("worker").distinct().count() == 2
+    assert all(run.lateness_ms >= 0 for run in Run.objects.all())  # type: ignore[operator]
+
+
+def test_endpoint_falls_due_while_the_worker_sleeps_and_starts_on_time(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    start_scheduler("--poll-interval", "60")
+    endpoint = make_endpoint(url=target.route("/ok", Reply(200)), baseline_interval_ms=3_600_000)
+    due = now() + timedelta(seconds=2)
+    services.set_oneshot_hint(
+        endpoint_id=endpoint.pk, next_run_at=due, ttl_ms=60_000, reason="test", author=Author.USER
+    )
+    eventually(ended(1))
+    lateness = Run.objects.get().lateness_ms
+    assert lateness is not None
+    assert 0 <= lateness < 1_000
+
+
+def test_sigterm_saves_the_calls_in_flight_and_claims_no_more(
+    make_due: MakeDue, start_scheduler: Start, target: HttpTarget
+) -> None:
+    proceed = threading.Event()
+
+    def answer(request, wire) -> None:  # type: ignore[no-untyped-def]
+        wire.wait(proceed)
+        Reply(200)(request, wire)
+
+    for _ in range(10):
+        make_due(target.route("/slow", answer), baseline_interval_ms=3_600_000)
+    scheduler = start_scheduler()
+    target.wait_for(10)
+    scheduler.send(signal.SIGTERM)
+    scheduler.wait_for_line("worker_draining")
+    late = make_due(target.route("/late", Reply(200)))
+    proceed.set()
+    assert scheduler.wait(20) == 0
+    assert Run.objects.filter(status=RunStatus.SUCCESS).count() == 10
+    assert not Run.objects.filter(endpoint=late).exists()
+    assert WorkerHeartbeat.objects.get().stopped_at is not None
+
+
+def test_second_sigterm_ends_the_process_at_once(make_due: MakeDue, start_scheduler: Start, target: HttpTarget) -> None:
+    proceed = threading.Event()
+
+    def answer(_request, wire) -> None:  # type: ignore[no-untyped-def]
+        wire.wait(proceed)
+
+    make_due(target.route("/slow", answer))
+    scheduler = start_scheduler()
+    target.wait_for(1)
+    scheduler.send(signal.SIGTERM)
+    scheduler.wait_for_line("worker_draining")
+    scheduler.send(signal.SIGTERM)
+    assert scheduler.wait(5) == 128 + signal.SIGTERM
+
+
+def test_killed_worker_loses_no_slot(make_due: MakeDue, start_scheduler: Start, target: HttpTarget) -> None:
+    first_call = threading.Event()
+
+    def answer(request, wire) -> None:  # type: ignore[no-untyped-def]
+        if not first_call.is_set():
+            first_call.set()
+            wire.wait(threading.Event())
+        Reply(200)(request, wire)
+
+    endpoint = make_due(target.route("/slow", answer), baseline_interval_ms=3_600_000)
+    victim = start_scheduler()
+    assert first_call.wait(10)
+    victim.send(signal.SIGKILL)
+    victim.wait(5)
+    start_scheduler()
+    eventually(ended(2))
+
+    first, second = Run.objects.filter(endpoint=endpoint).order_by("attempt")
+    assert (first.status, first.error_kind, first.attempt) == ("abandoned", "worker_lost", 1)
+    assert (second.status, second.attempt, second.scheduled_for) == ("success", 2, first.scheduled_for)
+    keys = {request.header("Idempotency-Key") for request in target.requests}
+    assert len(keys) == 1
+    endpoint.refresh_from_db()
+    assert (endpoint.loss_count, endpoint.failure_count) == (0, 0)
+
+
+def test_stopped_worker_is_taken_over_and_its_late_result_changes_nothing(
+    make_due: MakeDue, start_scheduler: Start, target: HttpTarget
+) -> None:
+    calls = []
+    proceed = threading.Event()
+
+    def answer(request, wire) -> None:  # type: ignore[no-untyped-def]
+        calls.append(request)
+        if len(calls) == 1:
+            wire.wait(proceed)
+        Reply(200)(request, wire)
+
+    endpoint = make_due(target.route("/slow", answer), baseline_interval_ms=3_600_000)
+    frozen = start_scheduler()
+    target.wait_for(1)
+    frozen.send(signal.SIGSTOP)
+    start_scheduler()
+    eventually(lambda: Run.objects.filter(status=RunStatus.SUCCESS).exists())
+    planned = Endpoint.objects.get(pk=endpoint.pk).next_run_at
+    proceed.set()
+    frozen.send(signal.SIGCONT)
+    eventually(lambda: Run.objects.filter(late_result__isnull=False).exists())
+
+    first, second = Run.objects.filter(endpoint=endpoint).order_by("attempt")
+    assert (first.status, second.status) == ("abandoned", "success")
+    assert Endpoint.objects.get(pk=endpoint.pk).next_run_at == planned
+
+
+def test_hint_of_two_seconds_on_an_hourly_endpoint_takes_effect_at_once(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    endpoint = make_endpoint(url=target.route("/ok", Reply(200)), baseline_interval_ms=3_600_000)
+    move_due(endpoint, now() + timedelta(hours=1))
+    start_scheduler("--poll-interval", "60")
+    written = now()
+    services.set_interval_hint(
+        endpoint_id=endpoint.pk, interval_ms=2_000, ttl_ms=60_000, reason="a look", author=Author.USER
+    )
+    eventually(ended(2))
+    started = [run.started_at for run in Run.objects.order_by("started_at")][:2]
+    assert (started[0] - written).total_seconds() < 3
+    assert 2.0 <= (started[1] - started[0]).total_seconds() < 3.0
