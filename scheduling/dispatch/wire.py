@@ -110,15 +110,14 @@ class JudgedTransport(httpx2.AsyncBaseTransport):
             if backend.stream is not None:
                 await backend.stream.aclose()
             raise
-        return httpx2.Response(response.status, headers=response.headers, stream=_Stream(response, connection))
+        return httpx2.Response(response.status, headers=response.headers, stream=_Stream(response))
 
 
 class _Stream(httpx2.AsyncByteStream):
-    """The body as it comes off the wire; closing it closes the connection."""
+    """The body as it comes off the wire. Closing it closes the connection, for the request said `Connection: close`."""
 
-    def __init__(self, response: httpcore2.Response, connection: httpcore2.AsyncHTTPConnection) -> None:
+    def __init__(self, response: httpcore2.Response) -> None:
         self._response = response
-        self._connection = connection
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._response.aiter_stream()) as chunks:
@@ -126,7 +125,4 @@ class _Stream(httpx2.AsyncByteStream):
                 yield chunk
 
     async def aclose(self) -> None:
-        try:
-            await self._response.aclose()
-        finally:
-            await self._connection.aclose()
+        await self._response.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -17,10 +18,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpcore2
 import httpx2
 import pytest
 
 from scheduling.dispatch import Dispatcher, HttpxDispatcher
+from scheduling.dispatch.faults import explain
+from scheduling.dispatch.recorder import Phase, Recorder
+from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress import EgressPolicy
 from scheduling.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
 from tests.support.certificates import make_certificate
@@ -700,12 +705,53 @@ def test_given_transport_replaces_the_network_but_not_the_judge() -> None:
     wanted: list[tuple[Any, str, Any]] = [
         (answer, "http://simulated.example.com/a", (None, None)),
         (answer, "http://10.0.0.1/a", (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)),
+        (answer, "http://127.0.0.1:8000/api/synthetic/health", (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)),
         (refuse, "http://simulated.example.com/a", (ErrorKind.CONNECT_FAILED, Blame.REMOTE)),
         (crash, "http://simulated.example.com/a", (ErrorKind.INTERNAL_ERROR, Blame.LOCAL)),
     ]
+    egress = EgressPolicy.from_settings("", "http://127.0.0.1:8000")
     for handler, url, expected in wanted:
-        dispatcher = HttpxDispatcher(EgressPolicy(), concurrency=1, transport=httpx2.MockTransport(handler))
+        dispatcher = HttpxDispatcher(egress, concurrency=1, transport=httpx2.MockTransport(handler))
         try:
             assert failure(run(dispatcher, a_call(url))) == expected
         finally:
             dispatcher.close()
+
+
+def test_literal_that_httpx_cannot_read_is_refused(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    outcome = run(make_dispatcher(), a_call(http_target.url("/", "0177.0.0.1")))
+    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+
+
+def test_first_address_that_answers_is_used(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"two.example.com": ["127.0.0.1", "127.0.0.2"]})
+    assert run(dispatcher, a_call(http_target.url("/", "two.example.com"))).ok
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENETUNREACH, errno.EADDRNOTAVAIL])
+def test_trouble_of_our_own_host_is_not_blamed_on_the_remote(number: int) -> None:
+    recorder = Recorder(a_call("http://example.com/"))
+    recorder.enter(Phase.CONNECT)
+    error = httpcore2.ConnectError("All connection attempts failed")
+    error.__cause__ = OSError(number, "no")
+    found = explain(error, recorder, Blame.REMOTE)
+    assert (found.kind, found.blame) == (ErrorKind.CONNECT_FAILED, Blame.LOCAL)
+
+
+def test_names_that_failed_long_ago_no_longer_count() -> None:
+    health = DnsHealth()
+    for number in range(10):
+        health.record(f"n{number}", False, 0)
+    assert health.blame() is Blame.LOCAL
+    health.record("late", False, WINDOW_NS + 1)
+    assert health.blame() is Blame.REMOTE
+
+
+def test_half_of_the_names_failing_is_still_the_remote() -> None:
+    health = DnsHealth()
+    for number in range(20):
+        health.record(f"n{number}", number % 2 == 0, number)
+    assert health.blame() is Blame.REMOTE
+    health.record("n0", False, 20)
+    assert health.blame() is Blame.LOCAL
