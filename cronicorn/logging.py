@@ -24,8 +24,8 @@ class Event(StrEnum):
     SETTLE_FAILED = "settle_failed"
     RESULT_FENCED = "result_fenced"
     ENDPOINT_PAUSED = "endpoint_paused"
-    PASS_COMPLETED = "pass_completed"
-    PASS_FAILED = "pass_failed"
+    PLANNER_PASSED = "planner_passed"
+    PLANNER_PASS_FAILED = "planner_pass_failed"
     ANALYSIS_FAILED = "analysis_failed"
     PROPOSAL_STORED = "proposal_stored"
     BREAKER_OPENED = "breaker_opened"
@@ -79,5 +79,6 @@ def logging_configuration(shape: str, level: str) -> dict[str, Any]:
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {"httpx": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}, "httpcore2": {"level": "WARNING"}},
+        # Below WARNING these print request headers, secrets too.
+        "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore2", "openai")},
     }

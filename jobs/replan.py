@@ -63,6 +63,7 @@ class PlanRow:
     retry_slot_at: datetime | None
     retry_attempt: int | None
     retries_used: int
+    loss_count: int
     manual_run_at: datetime | None
     lease_owner: str | None
     next_run_at: datetime | None
@@ -108,7 +109,13 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool) -> EndpointFacts:
             reason=row.ai_hint_next_run_reason or "",
         )
     if row.retry_at is not None and row.retry_slot_at is not None and row.retry_attempt is not None:
-        retry = Retry(row.retry_at, row.retry_slot_at, attempt=row.retry_attempt, limit=row.retry_limit)
+        retry = Retry(
+            row.retry_at,
+            row.retry_slot_at,
+            attempt=row.retry_attempt,
+            limit=row.retry_limit,
+            after_loss=row.loss_count > 0,
+        )
     return EndpointFacts(
         created_at=row.created_at,
         anchor_at=row.anchor_at,

@@ -174,23 +174,22 @@ def reap(*, limit: int = 100) -> list[Reaped]:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.lease_owner, e.loss_count, e.on_worker_loss"
+            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
             " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
             " WHERE e.lease_owner IS NOT NULL AND e.lease_until < (SELECT clock_timestamp())"
             " ORDER BY e.id LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED",
             [limit],
         )
-        found = [(PlanRow(*values[:-3]), *values[-3:]) for values in cursor.fetchall()]
+        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
         if not found:
             return []
         abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
         now = database_now(cursor)
-        reaped, losses = [], []
-        for row, owner, loss_count, policy in found:
+        reaped = []
+        for row, owner, policy in found:
             run_id, slot_at, attempt = abandoned.get(row.id, (None, None, 0))
-            losses.append(loss_count + 1)
-            consequence = _apply_loss(row, slot_at, attempt, losses[-1], policy, now)
-            reaped.append(Reaped(row.id, run_id, slot_at, owner, losses[-1], consequence))
+            consequence = _apply_loss(row, slot_at, attempt, policy, now)
+            reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
         rows = [row for row, *_ in found]
         decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
         cursor.execute(
@@ -205,7 +204,7 @@ def reap(*, limit: int = 100) -> list[Reaped]:
             [
                 [row.id for row in rows],
                 *plan_arrays(rows, decisions),
-                losses,
+                [row.loss_count for row in rows],
                 [row.paused_until for row in rows],
                 [row.pause_reason for row in rows],
                 [item.consequence == "pause" for item in reaped],
@@ -227,15 +226,16 @@ def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[
     return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
 
 
-def _apply_loss(row: PlanRow, slot_at: datetime | None, attempt: int, losses: int, policy: str, now: datetime) -> str:
+def _apply_loss(row: PlanRow, slot_at: datetime | None, attempt: int, policy: str, now: datetime) -> str:
     """Changes the row to what a lost worker means for it, and names the consequence."""
-    if losses >= LOSSES_THAT_PAUSE:
+    row.loss_count += 1
+    if row.loss_count >= LOSSES_THAT_PAUSE:
         row.paused_until = now + SYSTEM_PAUSE
-        row.pause_reason = f"its worker was lost {losses} times in a row"
+        row.pause_reason = f"its worker was lost {row.loss_count} times in a row"
         return "pause"
     if slot_at is None or policy == WorkerLossPolicy.SKIP:
         return "skip"
-    if losses % LOSSES_THAT_GIVE_UP_A_SLOT == 0:
+    if row.loss_count % LOSSES_THAT_GIVE_UP_A_SLOT == 0:
         return "give up"
     row.retry_at, row.retry_slot_at, row.retry_attempt = now, slot_at, attempt + 1
     return "repeat"

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Self
+from urllib.parse import urlsplit
 
+from cronicorn.env import Environment
 from scheduling.denied import DENIED_PORTS, METADATA, METADATA_NAMES, Network, is_denied, is_metadata, plain_address
 from scheduling.targets import Target, TargetError, read_target
 
@@ -188,6 +191,17 @@ class EgressPolicy:
             and (target.host == base.host or {target.host, base.host} <= _LOOPBACK_SPELLINGS)
             and _SYNTHETIC_PATH.fullmatch(target.path) is not None
         )
+
+
+@lru_cache(maxsize=4)
+def installation_policy(environment: Environment) -> EgressPolicy:
+    """The policy of this installation: its allowances, its self-test routes, and its own names denied.
+
+    An allowed host with a leading dot stands for a whole domain, which has other people's servers too: left out.
+    """
+    names = [host for host in environment.allowed_hosts if not host.startswith(".")]
+    own = (*names, urlsplit(environment.public_url).netloc)
+    return EgressPolicy.from_settings(environment.egress_allow, environment.synthetic_url, own)
 
 
 def parse_allow(text: str) -> tuple[Allowance, ...]:

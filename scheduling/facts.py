@@ -34,12 +34,16 @@ class OneShotHint:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A repeat of the slot `slot_at`, to start at `at` as the given attempt, of at most `limit` repeats."""
+    """A repeat of the slot `slot_at`, to start at `at` as the given attempt, of at most `limit` repeats.
+
+    `after_loss` tells that the worker of the last attempt was lost; such a repeat is not one of the owner's.
+    """
 
     at: datetime
     slot_at: datetime
     attempt: int
     limit: int
+    after_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)

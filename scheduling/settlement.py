@@ -162,6 +162,7 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
     if not held:
         return []
     for row, result in held:
+        row.loss_count = 0
         _apply_result(row, result, now)
     rows = [row for row, _ in held]
     decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduling.denied import DENIED_PORTS
-from scheduling.egress import EgressPolicy, EgressSettingError, parse_allow
+from cronicorn.env import read_environment
+from scheduling.egress import EgressPolicy, EgressSettingError, installation_policy, parse_allow
 from scheduling.targets import MAX_URL_LENGTH, TargetError, read_target
 
 PUBLIC = EgressPolicy()
@@ -365,3 +366,17 @@ def test_loopback_is_governed_by_the_allow_list_and_not_by_own_hosts() -> None:
 
 def test_denied_ports_leave_the_web_open() -> None:
     assert not DENIED_PORTS & {80, 443, 3000, 4000, 5000, 8000, 8080, 8443, 8888, 9000}
+
+
+def test_installation_denies_its_own_names_but_not_its_whole_domain() -> None:
+    environment = read_environment(
+        {
+            "DEBUG": "true",
+            "ALLOWED_HOSTS": "cron.example.com,.example.com,localhost",
+            "SITE_URL": "https://c.example.com",
+        }
+    )
+    policy = installation_policy(environment)
+    assert not policy.judge_url("https://cron.example.com/").allowed
+    assert not policy.judge_url("https://c.example.com/").allowed
+    assert policy.judge_url("https://api.example.com/").allowed

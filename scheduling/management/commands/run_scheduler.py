@@ -12,7 +12,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
 from scheduling.dispatch import HttpxDispatcher
-from scheduling.egress import EgressPolicy
+from scheduling.egress import installation_policy
 from scheduling.worker import Worker, WorkerOptions
 
 logger = logging.getLogger(__name__)
@@ -41,13 +41,12 @@ class Command(BaseCommand):
         for name in ("concurrency", "batch_size", "poll_interval"):
             if options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
-        egress = EgressPolicy.from_settings(settings.ENV.egress_allow, settings.ENV.synthetic_url)
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
         stop = Stop()
         worker = Worker(
             name=worker_name(WorkerKind.SCHEDULER),
-            dispatcher=HttpxDispatcher(egress, concurrency=options["concurrency"]),
+            dispatcher=HttpxDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
             options=WorkerOptions(
                 concurrency=options["concurrency"],
                 batch_size=min(options["batch_size"], options["concurrency"]),

@@ -1,0 +1,232 @@
+"""Claims and leases against a real database: atomic, fenced, never two at once, and none lost with its worker."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from jobs.models import Endpoint, Run, RunStatus, WorkerLossPolicy
+from jobs.replan import replan
+from scheduling.claims import Claim, claim_due, look_ahead, reap, release_collided, renew
+from tests.support.factories import make_endpoint, make_run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeDue = Callable[..., Endpoint]
+LEASE = timedelta(seconds=60)
+
+
+def claim(worker: str = "w1", limit: int = 100) -> list[Claim]:
+    return claim_due(worker=worker, limit=limit, lease=LEASE)
+
+
+def lose_lease(endpoint: Endpoint) -> None:
+    """Lets the lease of an endpoint run out, as it does when its worker is dead."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE job_endpoints SET lease_until = clock_timestamp() - interval '1 ms' WHERE id = %s", [endpoint.pk]
+        )
+
+
+def test_claim_takes_the_lease_and_inserts_the_run_at_once(make_due: MakeDue) -> None:
+    endpoint = make_due()
+    (claimed,) = claim()
+    endpoint.refresh_from_db()
+    run = Run.objects.get()
+    assert (endpoint.lease_owner, endpoint.fence) == ("w1", 1)
+    assert claimed.run_id == run.pk
+    assert (run.status, run.worker, run.fence, run.scheduled_for) == ("running", "w1", 1, endpoint.next_slot_at)
+    assert endpoint.last_slot_at == run.scheduled_for
+    assert run.decision == endpoint.next_decision
+    assert claim("w2") == []
+
+
+def test_oldest_slots_are_claimed_first(make_due: MakeDue) -> None:
+    young = make_due(late=timedelta(seconds=1))
+    old = make_due(late=timedelta(seconds=30))
+    assert [claimed.endpoint_id for claimed in claim(limit=1)] == [old.pk]
+    assert [claimed.endpoint_id for claimed in claim(limit=1)] == [young.pk]
+
+
+def test_nothing_is_claimed_before_its_time() -> None:
+    make_endpoint(baseline_interval_ms=60_000)
+    assert claim() == []
+
+
+def test_many_claimers_at_once_never_share_an_endpoint(make_due: MakeDue) -> None:
+    endpoints = {make_due().pk for _ in range(60)}
+    start, taken, lock = threading.Barrier(6), [], threading.Lock()
+
+    def work(name: str) -> None:
+        start.wait()
+        while batch := claim(name, limit=3):
+            with lock:
+                taken.extend((item.endpoint_id, item.run_id) for item in batch)
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(taken) == 60
+    assert {endpoint for endpoint, _ in taken} == endpoints
+    assert Run.objects.filter(status=RunStatus.RUNNING).count() == 60
+
+
+def test_claim_passes_over_a_row_that_is_being_edited(make_due: MakeDue) -> None:
+    edited, free = make_due(), make_due()
+    locked, release = threading.Event(), threading.Event()
+
+    def edit() -> None:
+        with transaction.atomic():
+            Endpoint.objects.select_for_update(no_key=True).get(pk=edited.pk)
+            locked.set()
+            release.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    assert locked.wait(10)
+    assert [item.endpoint_id for item in claim()] == [free.pk]
+    release.set()
+    thread.join(10)
+    assert [item.endpoint_id for item in claim()] == [edited.pk]
+
+
+def test_slot_that_has_a_run_already_is_not_called_and_planned_past(make_due: MakeDue) -> None:
+    endpoint, other = make_due(), make_due()
+    make_run(endpoint, scheduled_for=endpoint.next_slot_at, due_at=endpoint.next_slot_at)
+    claims = {item.endpoint_id: item.run_id for item in claim()}
+    assert claims[endpoint.pk] is None
+    assert claims[other.pk] is not None
+
+    release_collided(worker="w1", endpoint_ids=[endpoint.pk])
+    endpoint.refresh_from_db()
+    assert endpoint.lease_owner is None
+    assert endpoint.next_slot_at > endpoint.last_slot_at  # type: ignore[operator]
+
+
+def test_renewal_prolongs_only_what_is_still_held(make_due: MakeDue) -> None:
+    kept, lost = make_due(), make_due()
+    claims = claim()
+    Endpoint.objects.filter(pk=lost.pk).update(fence=99)
+    before = Endpoint.objects.get(pk=kept.pk).lease_until
+    held = [(item.endpoint_id, item.fence) for item in claims]
+    assert renew(worker="w1", held=held, lease=LEASE) == {kept.pk}
+    assert renew(worker="w2", held=held, lease=LEASE) == set()
+    after = Endpoint.objects.get(pk=kept.pk).lease_until
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
+def test_lost_call_is_abandoned_and_its_slot_repeated_with_the_next_attempt(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=3_600_000)
+    slot = endpoint.next_slot_at
+    claim()
+    assert reap() == []
+    lose_lease(endpoint)
+    (item,) = reap()
+    assert (item.endpoint_id, item.consequence, item.losses) == (endpoint.pk, "repeat", 1)
+
+    (again,) = claim("w2")
+    assert (again.slot_at, again.attempt, again.fence) == (slot, 2, 3)
+    first, second = Run.objects.order_by("attempt")
+    assert (first.status, first.error_kind) == ("abandoned", "worker_lost")
+    assert (second.status, second.source, second.scheduled_for) == ("running", "retry", slot)
+    assert "lost" in second.decision["sentence"]
+
+
+def test_endpoint_that_wants_at_most_once_is_not_repeated(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=3_600_000, on_worker_loss=WorkerLossPolicy.SKIP)
+    slot = endpoint.next_slot_at
+    claim()
+    lose_lease(endpoint)
+    assert [item.consequence for item in reap()] == ["skip"]
+    endpoint.refresh_from_db()
+    assert slot is not None
+    assert endpoint.next_slot_at == slot + timedelta(hours=1)
+
+
+def test_three_losses_give_the_slot_up_and_six_pause_the_endpoint(make_due: MakeDue) -> None:
+    endpoint, other = make_due(), make_due()
+    consequences = []
+    for _ in range(6):
+        Endpoint.objects.filter(pk=endpoint.pk, next_source="baseline-interval").update(
+            next_run_at=endpoint.next_run_at
+        )
+        claim()
+        lose_lease(endpoint)
+        consequences += [item.consequence for item in reap()]
+    assert consequences == ["repeat", "repeat", "give up", "repeat", "repeat", "pause"]
+    endpoint.refresh_from_db()
+    assert endpoint.paused_by == "system"
+    assert "lost 6 times" in (endpoint.pause_reason or "")
+    assert "Paused until" in endpoint.next_decision["sentence"]
+    assert claim() == []
+    assert Endpoint.objects.get(pk=other.pk).lease_owner == "w1"
+
+
+def test_hint_written_during_a_call_does_not_cost_the_lost_slot(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=3_600_000)
+    slot = endpoint.next_slot_at
+    claim()
+    replan([endpoint.pk])
+    lose_lease(endpoint)
+    reap()
+    (again,) = claim()
+    assert (again.slot_at, again.attempt) == (slot, 2)
+
+
+def test_look_ahead_names_the_next_slot_and_the_next_end_of_a_lease(make_due: MakeDue) -> None:
+    assert look_ahead().next_due_at is None
+    waiting = make_endpoint(baseline_interval_ms=60_000)
+    held = make_due()
+    claim()
+    horizon = look_ahead()
+    held.refresh_from_db()
+    assert (horizon.next_due_at, horizon.next_lease_end) == (waiting.next_run_at, held.lease_until)
+
+
+def test_replan_of_a_due_slot_that_nobody_claimed_yet_keeps_it(make_due: MakeDue) -> None:
+    endpoint = make_due(late=timedelta(seconds=5))
+    replan([endpoint.pk])
+    (claimed,) = claim()
+    assert claimed.slot_at == endpoint.next_slot_at
+
+
+def test_claims_read_the_partial_index_and_not_the_table(make_due: MakeDue) -> None:
+    with connection.cursor() as cursor:
+        job = make_endpoint().job
+        cursor.execute(
+            """
+            INSERT INTO job_endpoints (id, job_id, owner_id, name, description, status, created_at, updated_at, url, host,
+                method, headers, timeout_ms, max_response_bytes, timezone, jitter_ms, retry_limit, on_worker_loss,
+                planner_mode, rules, anchor_at, baseline_interval_ms, next_run_at, next_slot_at, next_source)
+            SELECT uuid_v7(), %s, %s, 'n', '', 'active', now(), now(), 'https://example.com/', 'example.com', 'GET', '[]',
+                1000, 1000, 'UTC', 0, 0, 'retry', 'auto', '[]', now(), 60000, now() + interval '1 day' * n,
+                now() + interval '1 day' * n, 'baseline-interval'
+            FROM generate_series(1, 20000) n
+            """,
+            [job.pk, job.owner_id],
+        )
+        cursor.execute("ANALYZE job_endpoints")
+        cursor.execute(
+            "EXPLAIN SELECT id FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL"
+            " AND next_run_at <= (SELECT clock_timestamp()) ORDER BY next_run_at LIMIT 100"
+            " FOR NO KEY UPDATE SKIP LOCKED"
+        )
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "endpoints_due" in plan
+    assert "Seq Scan" not in plan
+
+
+def test_expired_lease_is_not_reaped_before_its_end(make_due: MakeDue, now: Callable[[], datetime]) -> None:
+    endpoint = make_due()
+    claim()
+    endpoint.refresh_from_db()
+    assert endpoint.lease_until is not None
+    assert endpoint.lease_until > now() + timedelta(seconds=50)
+    assert reap() == []
