@@ -32,15 +32,12 @@ make_venv() {
         die "The virtual environment could not be made; on Debian and Ubuntu: apt-get install python3-venv"
 }
 
-# install_lock LOCK [LOCK...]: makes .venv hold the first lock, unless it holds one of those named already.
+# install_lock LOCK: makes .venv hold exactly the lock; takes no time when it does already.
 install_lock() {
-    local lock
-    if is_recent_python .venv/bin/python; then
-        for lock in "$@"; do
-            if cmp -s "$lock" .venv/installed.txt; then return; fi
-        done
-    else
+    if ! is_recent_python .venv/bin/python; then
         make_venv
+    elif cmp -s "$1" .venv/installed.txt; then
+        return
     fi
     rm -f .venv/installed.txt
     say "Installing $1 ..."

@@ -28,7 +28,9 @@ _never = threading.Event()
 def fault(status: HTTPStatus, code: str, message: str, **headers: str) -> JsonResponse:
     """An answer in the error shape of the API."""
     errors = [{"code": code, "field": None, "message": message}]
-    return JsonResponse({"errors": errors}, status=status, headers=headers)
+    answer = JsonResponse({"errors": errors}, status=status, headers=headers)
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # a fault on purpose is no line in Django's log
+    return answer
 
 
 @method_decorator([csrf_exempt, never_cache], name="dispatch")
