@@ -202,11 +202,11 @@ def test_claims_read_the_partial_index_and_not_the_table(make_due: MakeDue) -> N
         job = make_endpoint().job
         cursor.execute(
             """
-            INSERT INTO job_endpoints (id, job_id, owner_id, name, description, status, created_at, updated_at, url, host,
-                method, headers, timeout_ms, max_response_bytes, timezone, jitter_ms, retry_limit, on_worker_loss,
+            INSERT INTO job_endpoints (id, job_id, owner_id, name, description, status, created_at, updated_at, url,
+                host, method, headers, timeout_ms, max_response_bytes, timezone, jitter_ms, retry_limit, on_worker_loss,
                 planner_mode, rules, anchor_at, baseline_interval_ms, next_run_at, next_slot_at, next_source)
-            SELECT uuid_v7(), %s, %s, 'n', '', 'active', now(), now(), 'https://example.com/', 'example.com', 'GET', '[]',
-                1000, 1000, 'UTC', 0, 0, 'retry', 'auto', '[]', now(), 60000, now() + interval '1 day' * n,
+            SELECT uuid_v7(), %s, %s, 'n', '', 'active', now(), now(), 'https://example.com/', 'example.com', 'GET',
+                '[]', 1000, 1000, 'UTC', 0, 0, 'retry', 'auto', '[]', now(), 60000, now() + interval '1 day' * n,
                 now() + interval '1 day' * n, 'baseline-interval'
             FROM generate_series(1, 20000) n
             """,

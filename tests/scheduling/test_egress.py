@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.denied import DENIED_PORTS
 from cronicorn.env import read_environment
+from scheduling.denied import DENIED_PORTS
 from scheduling.egress import EgressPolicy, EgressSettingError, installation_policy, parse_allow
 from scheduling.targets import MAX_URL_LENGTH, TargetError, read_target
 
