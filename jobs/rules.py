@@ -268,6 +268,8 @@ class _Reader:
             minutes = self.integer(inner, content, *MINUTES_RANGE)
             return Pause(minutes) if minutes is not None else None
         interval_ms = self.integer(inner, content, *INTERVAL_MS_RANGE)
+        if interval_ms is not None and ttl is not None and interval_ms >= ttl * 60_000:
+            self.fault(f"{field}.ttl_minutes", "hint_ends_first", "Give a time to live longer than the interval.")
         return SetInterval(interval_ms, ttl) if interval_ms is not None and ttl is not None else None
 
     def only_one(self, field: str, value: object, kinds: Sequence[str], noun: str) -> tuple[str, dict[str, Any]] | None:

@@ -61,6 +61,7 @@ class AnalysisSession(models.Model):
         indexes = [
             models.Index(fields=["endpoint", "-analyzed_at"], name="sessions_by_endpoint"),
             models.Index(fields=["owner", "-analyzed_at"], name="sessions_by_owner"),
+            models.Index(fields=["analyzed_at"], name="sessions_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -146,6 +147,14 @@ class Proposal(models.Model):
         indexes = [
             models.Index(fields=["endpoint", "-created_at"], name="proposals_by_endpoint"),
             models.Index(fields=["owner", "-created_at"], name="proposals_by_owner"),
+            models.Index(
+                fields=["hint_expires_at"],
+                condition=Q(status=ProposalStatus.APPLIED, ended_at__isnull=True),
+                name="proposals_in_force",
+            ),
+            models.Index(
+                fields=["offer_expires_at"], condition=Q(status=ProposalStatus.PENDING), name="proposals_on_offer"
+            ),
         ]
 
     def __str__(self) -> str:

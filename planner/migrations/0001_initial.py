@@ -90,6 +90,10 @@ class Migration(migrations.Migration):
             model_name='analysissession',
             index=models.Index(fields=['owner', '-analyzed_at'], name='sessions_by_owner'),
         ),
+        migrations.AddIndex(
+            model_name='analysissession',
+            index=models.Index(fields=['analyzed_at'], name='sessions_by_time'),
+        ),
         migrations.AddConstraint(
             model_name='analysissession',
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['completed', 'failed', 'budget_exceeded'])), name='session_status_is_known'),
@@ -105,6 +109,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='proposal',
             index=models.Index(fields=['owner', '-created_at'], name='proposals_by_owner'),
+        ),
+        migrations.AddIndex(
+            model_name='proposal',
+            index=models.Index(condition=models.Q(('ended_at__isnull', True), ('status', 'applied')), fields=['hint_expires_at'], name='proposals_in_force'),
+        ),
+        migrations.AddIndex(
+            model_name='proposal',
+            index=models.Index(condition=models.Q(('status', 'pending')), fields=['offer_expires_at'], name='proposals_on_offer'),
         ),
         migrations.AddConstraint(
             model_name='proposal',

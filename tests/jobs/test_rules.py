@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.conditions import MISSING, Observation
+from jobs.conditions import Observation
 from jobs.errors import Fault, InvalidInputError
 from jobs.rules import Clear, Pause, RunSibling, SetInterval, parse_rules, runs_needed, verdicts
+from scheduling.jsonpath import MISSING
 
 THEN = {"interval_ms": 30_000}
 QUEUE = {"path": "$.queue_depth", "op": ">", "value": 100}
@@ -141,6 +142,8 @@ def test_each_action_is_read(then: Any, action: Any) -> None:
         ([rule(QUEUE, {"interval_ms": 999})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 1e9})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 30_000, "ttl_minutes": 0})], "rules[0].then.ttl_minutes", "out_of_range"),
+        ([rule(QUEUE, {"interval_ms": 300_000, "ttl_minutes": 5})], "rules[0].then.ttl_minutes", "hint_ends_first"),
+        ([rule(QUEUE, {"interval_ms": 3_600_000})], "rules[0].then.ttl_minutes", "hint_ends_first"),
         ([rule(QUEUE, {"pause_minutes": 2000})], "rules[0].then.pause_minutes", "out_of_range"),
         ([rule(QUEUE, {"pause_minutes": 5, "ttl_minutes": 5})], "rules[0].then.ttl_minutes", "unknown_field"),
         ([rule(QUEUE, {"run_sibling": ""})], "rules[0].then.run_sibling", "invalid"),

@@ -1,0 +1,66 @@
+"""What the planner does without rules or a model: honour Retry-After, slow down what never changes.
+
+Pure. Both stay inside what the owner allowed: a pause ends within a day, and only an endpoint with a max_interval_ms of
+its own is ever slowed down.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduling.backoff import parse_retry_after
+from scheduling.wording import instant_words
+
+BUSY_STATUS = frozenset({429, 503})
+# After each stretch of as many runs with the same body the interval doubles, at most three times.
+RUNS_PER_STEP = 10
+MOST_STEPS = 3
+RUNS_NEEDED = RUNS_PER_STEP * MOST_STEPS + 1
+# A hint lives at most a day and must outlive its interval.
+LONGEST_SLOW_INTERVAL_MS = 12 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wish to wait until `until`, and why."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDown:
+    """A wish for a longer interval, and why."""
+
+    interval_ms: int
+    reason: str
+
+
+def wait_as_asked(status_code: int | None, retry_after: str | None, finished_at: datetime) -> Rest | None:
+    """The rest that an overloaded server asked for, at most 24 h; None where it asked for none."""
+    if status_code not in BUSY_STATUS or retry_after is None:
+        return None
+    until = parse_retry_after(retry_after, finished_at)
+    if until is None or until <= finished_at:
+        return None
+    return Rest(until, f"it answered {status_code} and asked to wait until {instant_words(until, finished_at)}")
+
+
+def slow_down(digests: Sequence[str | None], interval_ms: int | None, max_interval_ms: int | None) -> SlowDown | None:
+    """A longer interval for a body that has not changed for many runs; None where nothing is to be slowed down.
+
+    `digests` are those of the latest runs, newest first, None for a run that failed or had no response. Endpoints
+    without an interval of their own (cron, once) are left alone.
+    """
+    if interval_ms is None or max_interval_ms is None or max_interval_ms <= interval_ms:
+        return None
+    unchanged = 0
+    while unchanged < len(digests) and digests[unchanged] is not None and digests[unchanged] == digests[0]:
+        unchanged += 1
+    steps = min((unchanged - 1) // RUNS_PER_STEP, MOST_STEPS)
+    if steps < 1:
+        return None
+    slower_ms = min(interval_ms * 2**steps, max_interval_ms, LONGEST_SLOW_INTERVAL_MS)
+    if slower_ms <= interval_ms:
+        return None
+    return SlowDown(slower_ms, f"the response did not change for {steps * RUNS_PER_STEP} runs")

@@ -1,0 +1,152 @@
+"""Reads what the planner looks at, set-based: a pass costs a few statements, not a few for each endpoint."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from cronicorn.runtime.clock import database_now
+from jobs.conditions import Observation
+from jobs.errors import InvalidInputError
+from jobs.models import Endpoint
+from jobs.rules import Rule, parse_rules, runs_needed
+from planner.advice import SeenRun, Watched
+from planner.heuristics import RUNS_NEEDED
+from planner.inforce import advised_on, proposals_behind
+from scheduling.bodies import Unparsable, safe_json
+from scheduling.jsonpath import MISSING
+
+BODIES_READ = 2
+
+
+def now() -> datetime:
+    """The database's time."""
+    with connection.cursor() as cursor:
+        return database_now(cursor)
+
+
+def endpoints_with_recent_runs(since: datetime, *, heuristics: bool, limit: int) -> list[tuple[UUID, datetime]]:
+    """Endpoints with a run since `since` that the rules pass has not seen, oldest first, each with its last run's end.
+
+    Left out: what is off, not active, or has neither rules nor anything for a heuristic to look at.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.id, e.last_run_at
+            FROM job_endpoints e JOIN jobs j ON j.id = e.job_id
+            WHERE e.last_run_at > %(since)s
+              AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < e.last_run_at)
+              AND e.planner_mode <> 'off' AND e.status = 'active' AND j.status = 'active'
+              AND (e.rules <> '[]'::jsonb OR e.ai_hint_interval_proposal_id IS NOT NULL
+                   OR (%(heuristics)s AND (e.failure_count > 0 OR e.max_interval_ms > e.baseline_interval_ms)))
+            ORDER BY e.last_run_at
+            LIMIT %(limit)s
+            """,
+            {"since": since, "heuristics": heuristics, "limit": limit},
+        )
+        found: list[tuple[UUID, datetime]] = cursor.fetchall()
+        return found
+
+
+def mark_seen(seen: Sequence[tuple[UUID, datetime]]) -> None:
+    """Notes up to which run the rules pass has looked; rows that are locked elsewhere are looked at again later."""
+    if not seen:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH seen AS (SELECT * FROM UNNEST(%s::uuid[], %s::timestamptz[]) AS s(id, through)),
+            free AS (SELECT e.id FROM job_endpoints e WHERE e.id IN (SELECT id FROM seen)
+                     ORDER BY e.id FOR NO KEY UPDATE SKIP LOCKED)
+            UPDATE job_endpoints e SET rules_through_run_at = seen.through
+            FROM seen JOIN free USING (id) WHERE e.id = seen.id
+            """,
+            [[endpoint_id for endpoint_id, _ in seen], [through for _, through in seen]],
+        )
+
+
+def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], dict[UUID, InvalidInputError]]:
+    """The endpoints with their latest runs and what is in force, and those whose stored rules cannot be read."""
+    endpoints = Endpoint.objects.in_bulk(endpoint_ids)
+    rules: dict[UUID, tuple[Rule, ...]] = {}
+    unreadable: dict[UUID, InvalidInputError] = {}
+    for endpoint in endpoints.values():
+        try:
+            rules[endpoint.pk] = parse_rules(endpoint.rules)
+        except InvalidInputError as error:
+            unreadable[endpoint.pk], rules[endpoint.pk] = error, ()
+    runs = _latest_runs(
+        {
+            endpoint.pk: max(
+                runs_needed(rules[endpoint.pk]), RUNS_NEEDED if endpoint.max_interval_ms is not None else BODIES_READ
+            )
+            for endpoint in endpoints.values()
+        }
+    )
+    known = proposals_behind(endpoints.values())
+    found = []
+    for endpoint in endpoints.values():
+        if not runs.get(endpoint.pk):
+            continue
+        advised = advised_on(endpoint, at, known)
+        found.append(
+            Watched(
+                endpoint_id=endpoint.pk,
+                interval_ms=endpoint.baseline_interval_ms,
+                max_interval_ms=endpoint.max_interval_ms,
+                next_run_at=endpoint.next_run_at,
+                rules=rules[endpoint.pk],
+                interval_hint=advised.interval,
+                oneshot_hint=advised.oneshot,
+                pause=advised.pause,
+                runs=runs[endpoint.pk],
+            )
+        )
+    return found, unreadable
+
+
+def _latest_runs(wanted: dict[UUID, int]) -> dict[UUID, list[SeenRun]]:
+    """The latest finished runs of each endpoint, newest first, as many as wanted; bodies only of the first two."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT w.id, r.finished_at, r.status, r.status_code, r.duration_ms, p.sha256, p.headers ->> 'retry-after',
+                   CASE WHEN r.position <= %s AND NOT p.truncated THEN p.body END
+            FROM UNNEST(%s::uuid[], %s::integer[]) AS w(id, wanted)
+            CROSS JOIN LATERAL (
+                SELECT l.*, row_number() OVER (ORDER BY l.due_at DESC, l.finished_at DESC) AS position
+                FROM (SELECT id, due_at, finished_at, status, status_code, duration_ms FROM runs
+                      WHERE endpoint_id = w.id AND status IN ('success', 'failed')
+                      ORDER BY due_at DESC, finished_at DESC LIMIT w.wanted) l
+            ) r
+            LEFT JOIN run_responses p ON p.run_id = r.id
+            ORDER BY w.id, r.position
+            """,
+            [BODIES_READ, list(wanted), list(wanted.values())],
+        )
+        found: dict[UUID, list[SeenRun]] = {}
+        for endpoint_id, finished_at, status, status_code, duration_ms, digest, retry_after, body in cursor.fetchall():
+            observation = Observation(
+                failed=status == "failed",
+                status_code=status_code,
+                duration_ms=duration_ms,
+                document=_document(body),
+                digest=digest,
+            )
+            found.setdefault(endpoint_id, []).append(SeenRun(finished_at, observation, retry_after))
+        return found
+
+
+def _document(body: str | None) -> Any:
+    value = safe_json(body) if body is not None else MISSING
+    return MISSING if isinstance(value, Unparsable) else value
+
+
+def sibling_named(endpoint_id: UUID, name: str) -> UUID | None:
+    """The other endpoint of the same job and owner with this name, the oldest of several; None where there is none."""
+    this = Endpoint.objects.only("job_id", "owner_id").get(pk=endpoint_id)
+    others = Endpoint.objects.filter(job_id=this.job_id, owner_id=this.owner_id, name=name).exclude(pk=endpoint_id)
+    return others.order_by("created_at", "id").values_list("pk", flat=True).first()

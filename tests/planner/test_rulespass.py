@@ -1,0 +1,256 @@
+"""The rules pass on a real database: what it writes, and what it leaves alone."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from jobs import services as hints
+from jobs.models import Author, Endpoint, PlannerMode, RunStatus, WorkerHeartbeat
+from jobs.replan import replan
+from planner.models import Proposal, ProposalStatus
+from planner.rulespass import rules_pass
+from scheduling.decision import Source
+from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
+from tests.support.factories import make_endpoint, make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def look(**options: Any) -> int:
+    """One pass; returns how many proposals it stored."""
+    return rules_pass(last_pass_at=None, **{"heuristics": True, **options}).stored
+
+
+def statuses(endpoint: Endpoint) -> list[tuple[str, str]]:
+    return list(Proposal.objects.filter(endpoint=endpoint).order_by("created_at", "id").values_list("tool", "status"))
+
+
+def test_a_rule_that_matches_sets_a_hint_and_the_schedule_says_why() -> None:
+    endpoint = busy_endpoint()
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+    assert endpoint.ai_hint_interval_set_by == Author.PLANNER
+    assert endpoint.next_run_at == endpoint.last_started_at + timedelta(seconds=30)
+    sentence = endpoint.next_decision["sentence"]
+    assert sentence.startswith("Every 30 s until ")
+    assert "because queue_depth is 412, above 100; baseline would be" in sentence
+    proposal = Proposal.objects.get()
+    assert (proposal.cause, proposal.cause_key, proposal.status) == ("rule", "rules[0]", ProposalStatus.APPLIED)
+    assert proposal.pk == endpoint.ai_hint_interval_proposal_id
+    assert proposal.next_run_after == endpoint.next_run_at < proposal.next_run_before
+    assert proposal.hint_expires_at == endpoint.ai_hint_interval_expires_at
+
+
+def test_the_baseline_is_back_once_the_hint_has_expired() -> None:
+    endpoint = busy_endpoint()
+    look()
+    before = Endpoint.objects.get(pk=endpoint.pk).next_decision["candidates"]
+    Endpoint.objects.update(ai_hint_interval_expires_at=utc_now() - timedelta(milliseconds=1))
+    replan([endpoint.pk])
+    endpoint.refresh_from_db()
+    assert endpoint.next_source == Source.BASELINE_INTERVAL
+    assert endpoint.next_run_at == endpoint.anchor_at + timedelta(hours=1)
+    assert [candidate["source"] for candidate in before] == ["ai-interval", "baseline-interval"]
+
+
+def test_the_command_makes_one_pass() -> None:
+    endpoint = busy_endpoint()
+    call_command("run_ai_planner", "--once")
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+    assert not WorkerHeartbeat.objects.exists()
+
+
+def test_the_same_word_is_written_once_and_renewed_at_half_of_its_life() -> None:
+    endpoint = busy_endpoint()
+    assert look() == 1
+    assert look() == 0
+    ran(endpoint, {"queue_depth": 500}, ago=0.5)
+    assert look() == 0
+    Endpoint.objects.update(ai_hint_interval_expires_at=utc_now() + timedelta(minutes=29))
+    ran(endpoint, {"queue_depth": 600}, ago=0.2)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_expires_at > utc_now() + timedelta(minutes=59)
+    assert "600" in endpoint.ai_hint_interval_reason
+    assert statuses(endpoint) == [("propose_interval", "superseded"), ("propose_interval", "applied")]
+
+
+def test_a_rules_hint_is_cleared_after_two_runs_that_no_rule_matched() -> None:
+    endpoint = busy_endpoint()
+    look()
+    ran(endpoint, {"queue_depth": 3}, ago=0.5)
+    assert look() == 0
+    ran(endpoint, {"queue_depth": 2}, ago=0.2)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+    assert endpoint.next_source == Source.BASELINE_INTERVAL
+    assert statuses(endpoint) == [("propose_interval", "cleared"), ("clear_hints", "applied")]
+
+
+def test_a_mode_of_off_is_never_looked_at() -> None:
+    busy_endpoint(planner_mode=PlannerMode.OFF)
+    passed = rules_pass(last_pass_at=None, heuristics=True)
+    assert (passed.looked_at, passed.stored) == (0, 0)
+    assert not Proposal.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "status"),
+    [(PlannerMode.SHADOW, ProposalStatus.SHADOW), (PlannerMode.APPROVE, ProposalStatus.PENDING)],
+)
+def test_shadow_and_approve_store_once_and_apply_nothing(mode: PlannerMode, status: ProposalStatus) -> None:
+    endpoint = busy_endpoint(planner_mode=mode)
+    assert look() == 1
+    ran(endpoint, {"queue_depth": 500}, ago=0.5)
+    assert look() == 0
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+    assert statuses(endpoint) == [("propose_interval", status.value)]
+
+
+def test_a_persons_word_holds_the_rules_back_and_is_told_once() -> None:
+    endpoint = busy_endpoint()
+    hints.clear_hints(endpoint_id=endpoint.pk, author=Author.USER)
+    assert look() == 1
+    ran(endpoint, {"queue_depth": 500}, ago=0.5)
+    assert look() == 0
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+    assert statuses(endpoint) == [("propose_interval", "held")]
+
+
+def test_the_bounds_of_the_owner_hold_for_rules_too() -> None:
+    endpoint = busy_endpoint(min_interval_ms=60_000)
+    look()
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 60_000
+    assert Proposal.objects.get().status_reason == "interval clamped from 30 s"
+
+
+def test_run_sibling_wakes_the_sibling_once_for_each_new_match() -> None:
+    job = make_job()
+    rule = {"when": {"failing_for": 1}, "then": {"run_sibling": "recover"}}
+    check = make_endpoint(job=job, name="check", rules=[rule])
+    recover = make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
+    make_endpoint(name="recover")
+    ran(check, status=RunStatus.FAILED, status_code=500, ago=2)
+    assert look(heuristics=False) == 1
+    recover.refresh_from_db()
+    assert recover.next_source == Source.AI_ONESHOT
+    assert "because the last call failed" in recover.next_decision["sentence"]
+    Endpoint.objects.update(rules_through_run_at=None)
+    assert look(heuristics=False) == 0
+    ran(check, status=RunStatus.FAILED, status_code=500, ago=0.1)
+    assert look(heuristics=False) == 0
+    assert Proposal.objects.get().endpoint == recover
+
+
+def test_a_pause_by_a_rule_lets_the_endpoint_rest() -> None:
+    rule = {"name": "rest", "when": {"status": {"op": "==", "value": 500}}, "then": {"pause_minutes": 30}}
+    endpoint = make_endpoint(rules=[rule])
+    ran(endpoint, status=RunStatus.FAILED, status_code=500)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.paused_by == Author.PLANNER
+    assert endpoint.next_source == Source.PAUSED
+    assert look() == 0
+
+
+def test_clear_drops_what_the_planner_set() -> None:
+    endpoint = busy_endpoint(rules=[QUEUE_RULE, {"when": {"path": "$.calm", "op": "exists"}, "then": {"clear": True}}])
+    look()
+    ran(endpoint, {"calm": 1}, ago=0.2)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_retry_after_pauses_until_then_and_the_source_says_why(code: int) -> None:
+    endpoint = make_endpoint()
+    run = ran(endpoint, "slow down", status=RunStatus.FAILED, status_code=code, headers={"retry-after": "3600"})
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.paused_until == run.finished_at + timedelta(hours=1)
+    assert (endpoint.paused_by, endpoint.next_source) == (Author.PLANNER, Source.PAUSED)
+    assert f"because it answered {code} and asked to wait until" in endpoint.next_decision["sentence"]
+    assert look() == 0
+
+
+def test_retry_after_of_a_year_pauses_for_a_day_at_most() -> None:
+    endpoint = make_endpoint()
+    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "31536000"})
+    look()
+    endpoint.refresh_from_db()
+    assert endpoint.paused_until <= utc_now() + timedelta(hours=24)
+
+
+def test_a_short_retry_after_never_makes_the_next_run_sooner() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=3_600_000)
+    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "10"}, ago=0.1)
+    assert look() == 0
+
+
+def test_heuristics_can_be_switched_off() -> None:
+    endpoint = make_endpoint()
+    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "3600"})
+    assert look(heuristics=False) == 0
+
+
+def test_an_unchanged_body_slows_down_step_by_step_and_a_change_brings_the_baseline_back() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=60_000, max_interval_ms=300_000)
+    for number in range(11):
+        ran(endpoint, {"state": "idle"}, ago=100 - number)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 120_000
+    for number in range(20):
+        ran(endpoint, {"state": "idle"}, ago=80 - number)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 300_000
+    assert "did not change for 30 runs" in endpoint.next_decision["sentence"]
+    ran(endpoint, {"state": "busy"}, ago=1)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+
+
+def test_nothing_is_slowed_down_without_a_maximum_of_the_owner() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=60_000)
+    for number in range(12):
+        ran(endpoint, {"state": "idle"}, ago=100 - number)
+    assert look() == 0
+
+
+def test_a_model_or_heuristic_never_replaces_an_owners_rule() -> None:
+    endpoint = busy_endpoint(max_interval_ms=7_200_000)
+    look()
+    for number in range(12):
+        ran(endpoint, {"queue_depth": 412}, ago=0.9 - number / 100)
+    look()
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+
+
+def test_rules_that_cannot_be_read_disturb_no_other_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    broken = make_endpoint(rules=[{"when": 1}])
+    ran(broken, {})
+    endpoint = busy_endpoint()
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+    assert [record.facts["endpoint"] for record in caplog.records if record.message == "pass_failed"] == [broken.pk]
+
+
+def test_a_pass_costs_a_few_statements_whatever_it_looks_at(django_assert_max_num_queries: Any) -> None:
+    for _ in range(15):
+        ran(make_endpoint(rules=[QUEUE_RULE]), {"queue_depth": 3})
+    with django_assert_max_num_queries(7):
+        assert rules_pass(last_pass_at=None, heuristics=True).looked_at == 15
+    assert rules_pass(last_pass_at=None, heuristics=True).looked_at == 0
