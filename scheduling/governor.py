@@ -115,8 +115,11 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
         raise ValueError("An endpoint needs a baseline: an interval, a cron expression or run_once_at.")
     if slot is None:
         return None
+    run_at = slot + facts.jitter
     spread = f", started {duration_words(facts.jitter)} later by its jitter" if facts.jitter else ""
-    return _Option(source, slot + facts.jitter, slot, f"{rule} {instant_words(slot, now)}{spread}.")
+    if facts.run_once_at is not None and facts.paused_until is not None and run_at < facts.paused_until:
+        run_at, spread = facts.paused_until, ", held back by the pause"
+    return _Option(source, run_at, slot, f"{rule} {instant_words(slot, now)}{spread}.")
 
 
 def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> tuple[datetime, Source, str]:
@@ -251,8 +254,7 @@ def _with_pause(
         held = _scheduled(facts, until, until - TICK, [])
         if held is None:
             return None
-        # Only the slot of a run-once endpoint can lie inside the pause; it is moved, the slots of a cron are left out.
-        run_at, slot_at = (held.run_at, held.slot_at) if held.run_at >= until else (until, until)
+        run_at, slot_at = held.run_at, held.slot_at
     then = "it runs then" if run_at == until else f"the next run is {instant_words(run_at, now)}"
     sentence = f"Paused until {instant_words(until, now)}{because(facts.pause_reason)}; {then}."
     return _covered(facts, _Option(Source.PAUSED, run_at, slot_at, sentence), rejected)
@@ -266,10 +268,11 @@ def _with_retry(
     if retry is None:
         return chosen, False
     run_at = retry.at if facts.paused_until is None else max(retry.at, facts.paused_until)
-    # A slot whose worker was lost is repeated beyond the owner's limit.
     repeat = retry.attempt - 1
-    which = f"Retry {repeat} of {retry.limit}" if repeat <= retry.limit else f"Attempt {retry.attempt}"
-    sentence = f"{which} at {instant_words(run_at, now)} for the slot of {instant_words(retry.slot_at, now)}."
+    of_the_owner = repeat <= retry.limit and not retry.after_loss
+    which = f"Retry {repeat} of {retry.limit}" if of_the_owner else f"Attempt {retry.attempt}"
+    why = ", because the worker of the last attempt was lost" if retry.after_loss else ""
+    sentence = f"{which} at {instant_words(run_at, now)} for the slot of {instant_words(retry.slot_at, now)}{why}."
     note = "" if run_at == retry.at else "held back by the pause"
     option = _covered(facts, _Option(Source.RETRY, run_at, retry.slot_at, sentence, note, retry.attempt), rejected)
     if option is None:
@@ -286,12 +289,15 @@ def _with_retry(
 def _with_manual(
     facts: EndpointFacts, now: datetime, chosen: _Option | None, rejected: list[Candidate]
 ) -> _Option | None:
-    """The run that a person asked for, inside a pause and outside the window too, unless another is due before it."""
+    """The run that a person asked for, inside a pause and outside the window too, unless another is due before it.
+
+    A tie goes to the person's run, so that one call serves both.
+    """
     if facts.manual_run_at is None:
         return chosen
     at = _after_last(facts, facts.manual_run_at)
     manual = _Option(Source.MANUAL, at, at, f"Run now, asked for at {instant_words(facts.manual_run_at, now)}.")
-    if chosen is not None and chosen.run_at <= manual.run_at:
+    if chosen is not None and chosen.run_at < manual.run_at:
         rejected.append(manual.judged(Verdict.LATER))
         return chosen
     if chosen is not None:

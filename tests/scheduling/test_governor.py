@@ -382,6 +382,11 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         30,
         Source.AI_INTERVAL,
     ),
+    "ends_at before the next slot, one-shot +2m": (
+        replace(BASE, ends_at=from_noon(minutes=4), oneshot_hint=oneshot(minutes=2)),
+        120,
+        Source.AI_ONESHOT,
+    ),
     "ends_at before the one-shot, baseline inside": (
         replace(BASE, jitter=timedelta(minutes=3), ends_at=from_noon(minutes=6), oneshot_hint=oneshot(minutes=7)),
         480,
@@ -433,6 +438,11 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
     ),
     "run now": (replace(BASE, last_slot_at=from_noon(minutes=-5), manual_run_at=NOON), 0, Source.MANUAL),
     "run now in the very moment of the last slot": (replace(BASE, manual_run_at=NOON), ONE_TICK_S, Source.MANUAL),
+    "run now at the very time of the next slot: one call serves both": (
+        replace(BASE, manual_run_at=from_noon(minutes=5)),
+        300,
+        Source.MANUAL,
+    ),
     "run now, a retry comes before it": (
         replace(BASE, retry=retry(seconds=1), manual_run_at=from_noon(seconds=2)),
         1,
@@ -593,6 +603,10 @@ SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
         "Every 5 min by the baseline; the next slot is 12:05 UTC, started 20 s later by its jitter.",
     ),
     "once": (once(from_noon(hours=1)), "Once, at 13:00 UTC."),
+    "once, after a pause": (
+        once(from_noon(minutes=-9), last_slot_at=None, paused_until=from_noon(minutes=-1)),
+        "Once, at 11:51 UTC, held back by the pause.",
+    ),
     "a one-shot": (
         replace(BASE, oneshot_hint=OneShotHint(from_noon(minutes=2), IN_TWO_HOURS, "a deploy ends\nthen!")),
         "Once at 12:02 UTC, by a one-shot hint because a deploy ends then; otherwise it would be 12:05 UTC.",
@@ -605,9 +619,13 @@ SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
         replace(BASE, retry=retry(seconds=2)),
         "Retry 1 of 3 at 12:00:02 UTC for the slot of 12:00 UTC.",
     ),
-    "a repeat after the loss of a worker, beyond the retries of the owner": (
+    "a repeat of a call that was cut off, beyond the retries of the owner": (
         replace(BASE, retry=Retry(from_noon(seconds=1), slot_at=NOON, attempt=2, limit=0)),
         "Attempt 2 at 12:00:01 UTC for the slot of 12:00 UTC.",
+    ),
+    "a repeat after the loss of a worker": (
+        replace(BASE, retry=Retry(from_noon(seconds=1), slot_at=NOON, attempt=2, limit=3, after_loss=True)),
+        "Attempt 2 at 12:00:01 UTC for the slot of 12:00 UTC, because the worker of the last attempt was lost.",
     ),
     "a dropped retry": (
         interval(SECOND, retry=retry(seconds=2)),
@@ -776,6 +794,12 @@ def test_candidates_and_their_verdicts(
 def test_jitter_moves_the_start_and_not_the_slot() -> None:
     decision = plan_next_run(replace(BASE, jitter=timedelta(seconds=20)), NOON)
     assert (decision.slot_at, decision.run_at) == (from_noon(minutes=5), from_noon(minutes=5, seconds=20))
+
+
+def test_pause_holds_the_start_of_a_run_once_back_and_not_its_slot() -> None:
+    paused = once(from_noon(minutes=5), paused_until=from_noon(minutes=10), ends_at=from_noon(minutes=8))
+    decision = plan_next_run(paused, NOON)
+    assert (decision.slot_at, decision.run_at) == (from_noon(minutes=5), from_noon(minutes=10))
 
 
 def test_retry_repeats_its_slot_with_a_higher_attempt() -> None:
