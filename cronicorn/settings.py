@@ -173,5 +173,34 @@ if ENV.oidc_client_id:
 globals().update(email_from_url(ENV.email_url))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.email_from
 
+# The REST API: strict JSON in, JSON out, one error shape.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.ApiKeyAuthentication",
+        "accounts.authentication.BrowserSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.MayReadOrWrite"],
+    "DEFAULT_PARSER_CLASSES": ["jobs.api.protocol.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "jobs.api.protocol.Negotiation",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "jobs.api.errors.Handler",
+    "EXCEPTION_FORMATTER_CLASS": "jobs.api.errors.Formatter",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Cronicorn",
+    "DESCRIPTION": "Calls HTTP endpoints on time, and adapts each schedule to what comes back.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
 LOGGING = logging_configuration(ENV.log_format, ENV.log_level)
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -1,5 +1,31 @@
 """Every address of the site."""
 
-from django.urls import URLPattern, URLResolver
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from cronicorn.health import health
+from jobs.api.refusals import not_found, plain_response
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/health", health),
+    path("api/synthetic/", include("synthetic.urls")),
+    path("api/", include("jobs.api.urls")),
+    re_path(r"^api(?:/[\s\S]*)?\Z", csrf_exempt(not_found)),
+    path("accounts/", include("allauth.urls")),
+]
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answers requests that Django itself refuses, such as those for a foreign host name."""
+    if request.path_info.startswith("/api"):
+        return plain_response(400, "malformed", "The request cannot be read.")
+    return defaults.bad_request(request, exception)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """Answers what went wrong in us."""
+    if request.path_info.startswith("/api"):
+        return plain_response(500, "internal_error", "Something went wrong; it has been logged.")
+    return defaults.server_error(request)

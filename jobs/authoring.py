@@ -7,7 +7,6 @@ caller may touch the row is for the caller to ask; see `jobs.selectors`.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
 from jobs.replan import replan
 from jobs.services import changing
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
-from scheduling.egress import EgressPolicy
+from scheduling.egress import EgressPolicy, installation_policy
 
 MAX_ENDPOINTS_AT_ONCE = 200
 
@@ -34,12 +33,7 @@ class OperatorsOnlyError(InvalidInputError):
 
 def egress_policy() -> EgressPolicy:
     """The judge of URLs, from the settings."""
-    return _egress_policy(settings.ENV.egress_allow, settings.ENV.synthetic_url)
-
-
-@lru_cache(maxsize=4)
-def _egress_policy(allow: str, synthetic_url: str) -> EgressPolicy:
-    return EgressPolicy.from_settings(allow, synthetic_url)
+    return installation_policy(settings.ENV)
 
 
 def create_job(*, owner: User, values: Values, endpoints: Sequence[Values] = ()) -> Job:
@@ -53,7 +47,7 @@ def create_job(*, owner: User, values: Values, endpoints: Sequence[Values] = ())
     with transaction.atomic():
         now = _now()
         rows = []
-        ids = new_ids(len(endpoints))
+        ids = sorted(new_ids(len(endpoints)))  # so that the order of the endpoints is that of their ids
         for number, (endpoint_id, given) in enumerate(zip(ids, endpoints, strict=True)):
             try:
                 rows.append(_columns(endpoint_id, given, synthetic=cleaned.get("is_synthetic", False), now=now))

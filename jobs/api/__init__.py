@@ -1,0 +1,1 @@
+"""The REST API: JSON in camelCase, one error shape, everything below its owner."""

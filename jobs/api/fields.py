@@ -1,0 +1,127 @@
+"""Serializer fields that convert nothing: a number is a number, a text a text. Ranges are `jobs.validation`'s."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
+
+from jobs.validation import EARLIEST, LATEST
+
+# RFC 3339, seconds and fraction optional.
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_SHOWN_KEY_LENGTH = 100
+
+
+class WholeNumberField(serializers.IntegerField):
+    """An integer; no float, text or boolean passes for one. `low` and `high` bound it where no service does."""
+
+    default_error_messages = {
+        "invalid_type": "Give a whole number.",
+        "out_of_range": "Give a number from {low} to {high}.",
+    }
+
+    def __init__(self, *, low: int | None = None, high: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.low, self.high = low, high
+
+    def to_internal_value(self, data: object) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid_type")
+        if self.low is not None and self.high is not None and not self.low <= data <= self.high:
+            self.fail("out_of_range", low=self.low, high=self.high)
+        return data
+
+
+class BooleanField(serializers.BooleanField):
+    """true or false, nothing that looks like it."""
+
+    default_error_messages = {"invalid_type": "Give true or false."}
+
+    def to_internal_value(self, data: object) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid_type")
+        return data
+
+
+class TextField(serializers.CharField):
+    """A text as it is; emptiness and length are checked later."""
+
+    default_error_messages = {"invalid_type": "Give a text."}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_blank": True, "trim_whitespace": False, **options})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is not serializers.empty and data is not None and not isinstance(data, str):
+            self.fail("invalid_type")
+        return super().run_validation(data)
+
+
+class InstantField(serializers.DateTimeField):
+    """An RFC 3339 time with its zone, in the years 2000 to 2199."""
+
+    default_error_messages = {
+        "invalid_instant": "Give a time with its zone, as 2030-01-31T09:00:00Z.",
+        "out_of_range": "Give a time in the years 2000 to 2199.",
+    }
+
+    def to_internal_value(self, data: object) -> datetime:  # type: ignore[override]
+        if not isinstance(data, str) or not _INSTANT.fullmatch(data):
+            self.fail("invalid_instant")
+        try:
+            instant = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", data.upper()))
+        except ValueError:
+            self.fail("invalid_instant")
+        try:
+            in_range = EARLIEST <= instant < LATEST
+        except OverflowError:
+            in_range = False
+        if not in_range:
+            self.fail("out_of_range")
+        return instant
+
+
+@extend_schema_field(OpenApiTypes.ANY)
+class JsonField(serializers.Field):  # type: ignore[type-arg]
+    """JSON of the user's own, never renamed."""
+
+    def to_internal_value(self, data: object) -> object:
+        return data
+
+    def to_representation(self, value: object) -> object:
+        return value
+
+
+class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """Refuses unknown fields, and by another name those that are only shown (`shown_only`)."""
+
+    shown_only: ClassVar[frozenset[str]] = frozenset()
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError("Give a JSON object.", code="invalid_type")
+        errors: dict[str, Any] = {}
+        for key in data:
+            if key in self.shown_only:
+                errors[key] = [ErrorDetail("This field cannot be set.", code="read_only")]
+            elif key not in self.fields:
+                errors[key[:_SHOWN_KEY_LENGTH]] = [ErrorDetail("This field is not known.", code="unknown_field")]
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **errors}) from None  # type: ignore[dict-item]
+        if errors:
+            raise serializers.ValidationError(errors)
+        return value
+
+
+def shown_only(
+    shown: type[serializers.BaseSerializer[Any]], written: type[serializers.BaseSerializer[Any]]
+) -> frozenset[str]:
+    """The fields of an output serializer that the input one does not take."""
+    return frozenset(shown._declared_fields) - frozenset(written._declared_fields)  # type: ignore[attr-defined]

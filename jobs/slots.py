@@ -1,0 +1,50 @@
+"""The coming slots of a baseline, for people to look at. Pure; what really runs next is the governor's to say."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from scheduling.cadence import parse_cadence
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A planned time, in UTC, and as the clock of the zone shows it."""
+
+    at: datetime
+    local: str
+
+
+def upcoming_slots(
+    *,
+    interval_ms: int | None,
+    cron: str | None,
+    run_once_at: datetime | None,
+    timezone: str,
+    starts_at: datetime | None,
+    ends_at: datetime | None,
+    anchor_at: datetime,
+    after: datetime,
+    count: int = 10,
+) -> list[Slot]:
+    """Up to `count` slots strictly after `after` and inside [starts_at, ends_at); exactly one baseline is set.
+
+    The grid of an interval starts at `anchor_at`.
+    """
+    earliest = max(after + _TICK, starts_at) if starts_at is not None else after + _TICK
+    if cron is not None:
+        instants = parse_cadence(cron, timezone).slots_after(earliest - _TICK, count)
+    elif interval_ms is not None:
+        interval = timedelta(milliseconds=interval_ms)
+        number = max(-((anchor_at - earliest) // interval), 1)
+        instants = [anchor_at + (number + ahead) * interval for ahead in range(count)]
+    else:
+        instants = [run_once_at] if run_once_at is not None and run_once_at >= earliest else []
+    zone = ZoneInfo(timezone)
+    return [
+        Slot(instant, instant.astimezone(zone).isoformat())
+        for instant in instants
+        if ends_at is None or instant < ends_at
+    ]
