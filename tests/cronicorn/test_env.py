@@ -1,0 +1,134 @@
+"""The settings from the environment: faults, secrets and the generated pages."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from cronicorn import env
+from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, read_environment, variables
+
+GOOD = {"SECRET_KEY": "k" * 50, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
+
+
+def faults_of(values: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read_environment(values)
+    assert all(fault in str(caught.value) for fault in caught.value.faults)
+    return caught.value.faults
+
+
+def test_two_secrets_are_all_that_production_needs() -> None:
+    environment = read_environment(GOOD)
+
+    assert (environment.debug, environment.port, environment.database_url) == (False, 8000, "")
+    assert environment.public_url == environment.synthetic_url == "http://127.0.0.1:8000"
+
+
+def test_every_fault_is_reported_at_once() -> None:
+    faults = faults_of(
+        {
+            "PORT": "http",
+            "WEB_WORKERS": "0",
+            "DEBUG": "perhaps",
+            "SITE_URL": "https://cron.example.com/path",
+            "DATABASE_URL": "mysql://db/x",
+            "SIGN_UP": "everybody",
+            "AI_PRICE_INPUT": "-1",
+        }
+    )
+
+    names = [fault.partition(":")[0] for fault in faults]
+    expected = ["DEBUG", "SITE_URL", "PORT", "WEB_WORKERS", "DATABASE_URL", "SIGN_UP", "AI_PRICE_INPUT"]
+    assert sorted(names) == sorted(expected)
+
+
+def test_faults_between_settings_are_reported_at_once() -> None:
+    faults = faults_of(
+        {
+            "ALLOWED_HOSTS": "*",
+            "ENCRYPTION_KEYS": "short",
+            "PLANNER_BACKEND": "openai",
+            "GITHUB_CLIENT_ID": "x",
+            "OIDC_CLIENT_ID": "x",
+            "OIDC_CLIENT_SECRET": "y",
+        }
+    )
+
+    names = [fault.partition(":")[0].partition(" ")[0] for fault in faults]
+    assert names == [
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "ENCRYPTION_KEYS",
+        "OPENAI_API_KEY",
+        "GITHUB_CLIENT_ID",
+        "OIDC_SERVER_URL",
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SECRET_KEY": "hunter2-hunter2"},
+        {"ENCRYPTION_KEYS": "hunter2-hunter2"},
+        {"DATABASE_URL": "mysql://cronicorn:hunter2@db/x"},
+        {"DATABASE_URL_DIRECT": "hunter2"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_secret_is_never_repeated_in_a_fault(values: dict[str, str]) -> None:
+    assert not any("hunter2" in fault for fault in faults_of({**GOOD, **values}))
+
+
+@pytest.mark.parametrize("secret", ["", "k" * 49, env.DEBUG_SECRET_KEY, "insecure" + "k" * 50])
+def test_production_refuses_a_weak_secret_key(secret: str) -> None:
+    assert [fault.partition(":")[0] for fault in faults_of({**GOOD, "SECRET_KEY": secret})] == ["SECRET_KEY"]
+
+
+def test_production_refuses_the_encryption_key_of_debug_mode() -> None:
+    assert faults_of({**GOOD, "ENCRYPTION_KEYS": env.DEBUG_ENCRYPTION_KEY})
+
+
+def test_debug_mode_brings_its_own_secrets() -> None:
+    environment = read_environment({"DEBUG": "true", "ALLOWED_HOSTS": "*"})
+
+    assert environment.secret_key == env.DEBUG_SECRET_KEY
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "8000.0", "8_000x", "\u0661\u0662x"])
+def test_a_port_out_of_range_is_refused(port: str) -> None:
+    assert faults_of({**GOOD, "PORT": port})
+
+
+@pytest.mark.parametrize(("raw", "meaning"), [("on", True), ("TRUE", True), ("1", True), ("no", False), ("0", False)])
+def test_words_for_true_and_false(raw: str, meaning: bool) -> None:
+    assert read_environment({**GOOD, "BEHIND_PROXY": raw}).behind_proxy is meaning
+
+
+def test_the_process_environment_outranks_dotenv_and_dotenv_the_generated_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env, "PROJECT_DIR", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "secrets.env").write_text("SECRET_KEY=generated\nENCRYPTION_KEYS=generated\n")
+    (tmp_path / ".env").write_text("DATA_DIR=data\nSECRET_KEY=dotenv\nPORT=1\nAI_MODEL= \nLOG_LEVEL=\n")
+
+    found = variables({"PORT": "2", "SIGN_UP": "", "HOME": "/root"})
+
+    assert {"PORT": "2", "SECRET_KEY": "dotenv", "ENCRYPTION_KEYS": "generated"}.items() <= found.items()
+    assert not found.keys() & {"SIGN_UP", "AI_MODEL", "LOG_LEVEL"}
+
+
+@pytest.mark.parametrize(("page", "text"), [(".env.example", env.example), ("docs/settings.md", env.reference)])
+def test_the_generated_page_is_current(page: str, text: object) -> None:
+    assert callable(text)
+    assert (PROJECT_DIR / page).read_text(encoding="utf-8") == text(), f"write {page} anew: python -m cronicorn.env"
+
+
+def test_every_setting_has_a_default_that_can_be_read_and_a_sentence() -> None:
+    environment = read_environment({"DEBUG": "true"})
+
+    for item in dataclasses.fields(Environment):
+        assert hasattr(environment, item.name)
+        assert item.metadata["help"].endswith("."), item.metadata["name"]
