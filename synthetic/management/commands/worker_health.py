@@ -28,9 +28,11 @@ class Command(BaseCommand):
                 """
                 SELECT extract(epoch FROM clock_timestamp() - max(seen_at))::float
                 FROM worker_heartbeats
-                WHERE kind = %s AND stopped_at IS NULL AND starts_with(worker, %s)
+                WHERE kind = %(kind)s AND stopped_at IS NULL AND starts_with(worker, %(prefix)s)
+                    -- the process id and the random tail, so that no longer host name matches
+                    AND substr(worker, length(%(prefix)s) + 1) ~ '^[0-9]+-[0-9a-f]+$'
                 """,
-                [options["kind"], f"{options['kind']}-{platform.node()[:40]}-"],
+                {"kind": options["kind"], "prefix": f"{options['kind']}-{platform.node()[:40]}-"},
             )
             (age,) = cursor.fetchone()
         if age is None:
