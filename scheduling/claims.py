@@ -5,8 +5,8 @@ a new fence, and inserts the runs. Only what it returned after its commit may be
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,7 @@ class Claim:
     slot_at: datetime
     due_at: datetime
     attempt: int
+    source: str
     url: str
     method: str
     headers: list[dict[str, Any]]
@@ -47,6 +48,7 @@ class Claim:
     max_response_bytes: int
     success_criteria: object
     synthetic: bool
+    config_version: int
     claimed_at: datetime
 
 
@@ -55,7 +57,8 @@ _CLAIM = f"""
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 due AS MATERIALIZED (
     SELECT id FROM job_endpoints
-    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT now FROM clock)
+    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL
+        AND next_run_at <= (SELECT now + make_interval(secs => %(horizon)s) FROM clock)
     ORDER BY next_run_at LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
 ),
@@ -65,7 +68,7 @@ claimed AS (
         lease_until = clock.now + make_interval(secs => %(lease)s),
         fence = e.fence + 1,
         last_slot_at = GREATEST(e.last_slot_at, e.next_slot_at),
-        last_started_at = clock.now,
+        last_started_at = GREATEST(clock.now, e.next_run_at),
         manual_run_at = CASE WHEN e.next_source <> '{Source.MANUAL}' THEN e.manual_run_at END,
         manual_run_by = CASE WHEN e.next_source <> '{Source.MANUAL}' THEN e.manual_run_by END,
         ai_hint_next_run_at = CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_at END,
@@ -90,29 +93,102 @@ started AS (
     ON CONFLICT DO NOTHING
     RETURNING id, endpoint_id
 )
-SELECT s.id, c.id, c.owner_id, c.fence, c.next_slot_at, c.next_run_at, c.next_attempt, c.url, c.method, c.headers::text,
-       c.headers_sealed, c.body, c.timeout_ms, c.max_response_bytes, c.success_criteria::text, j.is_synthetic,
-       c.claimed_at
+SELECT s.id, c.id, c.owner_id, c.fence, c.next_slot_at, c.next_run_at, c.next_attempt, c.next_source, c.url,
+       c.method, c.headers::text, c.headers_sealed, c.body, c.timeout_ms, c.max_response_bytes,
+       c.success_criteria::text, j.is_synthetic, c.config_version, c.claimed_at
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
 """
 
 
-def claim_due(*, worker: str, limit: int, lease: timedelta) -> list[Claim]:
-    """Claims up to `limit` due endpoints for the worker, oldest first. Atomic; what it returns is committed.
+def claim_due(*, worker: str, limit: int, lease: timedelta, horizon: timedelta = timedelta(0)) -> list[Claim]:
+    """Claims up to `limit` endpoints that are due within `horizon`, oldest first. What it returns is committed.
 
     An exception means that nothing may be called, although the claim may stand: its lease then runs out.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"limit": limit, "worker": worker, "lease": lease.total_seconds()})
+        cursor.execute(
+            _CLAIM,
+            {
+                "limit": limit,
+                "worker": worker,
+                "lease": lease.total_seconds(),
+                "horizon": horizon.total_seconds(),
+            },
+        )
         return [_claim(row) for row in cursor.fetchall()]
 
 
 def _claim(row: tuple[Any, ...]) -> Claim:
     values = list(row)
-    for index in (9, 14):
+    for index in (10, 15):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)
+
+
+# What must be true of a claimed call at the moment when it starts; rows come back only where it no longer is.
+_RECHECK = f"""
+SELECT h.run_id, e.url, e.method, e.headers::text, e.headers_sealed, e.body, e.timeout_ms, e.max_response_bytes,
+       e.success_criteria::text, e.config_version,
+       (e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s) AS lost,
+       (e.status <> 'active' OR j.status <> 'active'
+        OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')) IS TRUE AS stopped
+FROM UNNEST(%(runs)s::uuid[], %(endpoints)s::uuid[], %(fences)s::bigint[], %(versions)s::integer[],
+            %(dues)s::timestamptz[], %(sources)s::text[]) AS h(run_id, endpoint_id, fence, version, due_at, source)
+LEFT JOIN job_endpoints e ON e.id = h.endpoint_id
+LEFT JOIN jobs j ON j.id = e.job_id
+WHERE e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s
+   OR e.status <> 'active' OR j.status <> 'active' OR e.config_version <> h.version
+   OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """What changed under claims that wait: lost leases, stopped endpoints, and claims with an edited request."""
+
+    lost: list[UUID]
+    stopped: list[UUID]
+    edited: list[Claim]
+
+
+def recheck(*, worker: str, waiting: Mapping[UUID, Claim]) -> Rechecked:
+    """Looks at the rows of waiting claims again, in one statement. A hint does not revoke a claimed slot."""
+    claims = list(waiting.values())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RECHECK,
+            {
+                "worker": worker,
+                "runs": list(waiting),
+                "endpoints": [claim.endpoint_id for claim in claims],
+                "fences": [claim.fence for claim in claims],
+                "versions": [claim.config_version for claim in claims],
+                "dues": [claim.due_at for claim in claims],
+                "sources": [claim.source for claim in claims],
+            },
+        )
+        rows = cursor.fetchall()
+    lost = [run_id for run_id, *_, gone, _ in rows if gone]
+    stopped = [run_id for run_id, *_, gone, stop in rows if stop and not gone]
+    edited = [_edited(waiting[run_id], values) for run_id, *values, gone, stop in rows if not gone and not stop]
+    return Rechecked(lost, stopped, edited)
+
+
+def _edited(claim: Claim, values: list[Any]) -> Claim:
+    url, method, headers, sealed, body, timeout_ms, max_bytes, criteria, version = values
+    return replace(
+        claim,
+        url=url,
+        method=method,
+        headers=json.loads(headers),
+        headers_sealed=sealed,
+        body=body,
+        timeout_ms=timeout_ms,
+        max_response_bytes=max_bytes,
+        success_criteria=json.loads(criteria) if criteria is not None else None,
+        config_version=version,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +317,26 @@ def _apply_loss(row: PlanRow, slot_at: datetime | None, attempt: int, policy: st
     return "repeat"
 
 
-def release_collided(*, worker: str, endpoint_ids: Sequence[UUID]) -> None:
-    """Gives back endpoints whose slot had a run already: ends what still counts as running and plans the next slot."""
+def release(*, worker: str, claims: Sequence[Claim]) -> None:
+    """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
+
+    A claim without a run met a slot that had one already: what still counts as running there is ended.
+    """
+    endpoint_ids = [claim.endpoint_id for claim in claims]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s) AND e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
-            [list(endpoint_ids), worker],
+            " JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence) ON h.id = e.id AND h.fence = e.fence"
+            " WHERE e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
+            [endpoint_ids, [claim.fence for claim in claims], worker],
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
-        _abandon_running(cursor, [row.id for row in rows])
+        held = {row.id for row in rows}
+        cursor.execute(
+            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
+            [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],
+        )
+        _abandon_running(cursor, [claim.endpoint_id for claim in claims if claim.run_id is None])
         now = database_now(cursor)
         decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
         cursor.execute(

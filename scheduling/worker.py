@@ -1,7 +1,8 @@
 """The scheduler worker: claims what is due, starts the calls, settles what came back, and keeps its leases.
 
-The loop claims and starts calls; beside it one thread settles, one keeps the leases and one listens for changes, each
-with a database connection of its own. They share the book of calls in hand.
+The loop claims a moment ahead; beside it one thread starts calls at their time, one settles, one keeps the leases and
+one listens for changes. Those that need the database have a connection of their own. They share the book of calls in
+hand.
 """
 
 import logging
@@ -10,40 +11,48 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from django.db import Error, connection
 
-from accounts.vault import SecretUnavailableError
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.alarm import Alarm
 from scheduling.book import Book, InHand
-from scheduling.claims import Claim, claim_due, look_ahead, reap, release_collided
+from scheduling.claims import claim_due, look_ahead, reap, release
 from scheduling.dispatch import Dispatcher
 from scheduling.keeper import CHECK_EVERY, Keeper
 from scheduling.listener import listen
-from scheduling.outcome import Blame, ErrorKind, Outcome
-from scheduling.requests import bare_call, build_request
 from scheduling.settler import Settler
+from scheduling.starter import Starter
 
 logger = logging.getLogger(__name__)
 
+CLAIM_EVERY = 0.2
 CLOCK_STEP = timedelta(seconds=2)
 LAST_SETTLES = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker behaves. Durations are in seconds; `drain` is how long a stopping worker waits for its calls."""
+    """How a worker behaves. Durations are in seconds.
+
+    `horizon` is how far ahead of their time endpoints are claimed, `drain` how long a stopping worker waits for its
+    calls.
+    """
 
     concurrency: int = 200
     batch_size: int = 100
     poll_interval: float = 5.0
+    horizon: float = 1.0
     lease: float = 60.0
     drain: float = 25.0
+
+    @property
+    def usable_for(self) -> float:
+        """How long a lease is relied on without a renewal: well short of its end."""
+        return self.lease * 0.75
 
 
 class Worker:
@@ -61,18 +70,24 @@ class Worker:
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
         )
+        self._starter = Starter(
+            dispatcher=dispatcher, book=self._book, clock=self._clock, usable_for=options.usable_for
+        )
         self._keeper = Keeper(
             worker=name,
             dispatcher=dispatcher,
             book=self._book,
+            starter=self._starter,
             lease=options.lease,
+            usable_for=options.usable_for,
             concurrency=options.concurrency,
         )
 
     def run(self) -> None:
         """Works until a stop is requested, then drains: calls in flight are settled, what remains is given back."""
         log_event(logger, Event.WORKER_STARTED, worker=self.name, concurrency=self._options.concurrency)
-        threads = [self._thread(self._settle_loop), self._thread(self._keep_loop), self._thread(self._listen_loop)]
+        bodies = (self._start_loop, self._settle_loop, self._keep_loop, self._listen_loop)
+        threads = [self._thread(body) for body in bodies]
         self._claim_loop()
         log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))
         self._drain()
@@ -84,7 +99,8 @@ class Worker:
         """Reaps, claims and calls everything due, settles the results, and returns how many runs ended."""
         ended = 0
         self._reap()
-        while self._claim() or len(self._book):
+        while self._claim(timedelta(0)) or len(self._book):
+            self._starter.start_due()
             ended += self._settler.settle_ready(0.1).count
         return ended
 
@@ -104,12 +120,12 @@ class Worker:
             connection.close()
 
     def _claim_loop(self) -> None:
-        away = 0
+        away, horizon = 0, timedelta(seconds=self._options.horizon)
         while not self._stop.requested():
             self._alarm.reset()
             try:
                 self._reap()
-                pause = 0.0 if self._claim() else self._idle_time()
+                pause = 0.0 if self._claim(horizon) else self._idle_time()
                 away = 0
             except Error as error:
                 away += 1
@@ -118,12 +134,16 @@ class Worker:
                 connection.close()
             self._alarm.sleep(pause, self._stop)
 
+    def _start_loop(self) -> None:
+        self._starter.run(self._drained)
+
     def _settle_loop(self) -> None:
         while not self._drained.requested():
             was_full = len(self._book) >= self._options.concurrency
             settled = self._settler.settle_ready(0.2)
             if settled.next_due_at is not None:
-                self._alarm.ring_at(self._clock.monotonic_at(settled.next_due_at))
+                due_ns = self._clock.monotonic_at(settled.next_due_at)
+                self._alarm.ring_at(due_ns - int(CLAIM_EVERY * 1e9))
             if settled.count and was_full:
                 self._alarm.ring()
 
@@ -152,20 +172,22 @@ class Worker:
             self._drained.wait(0.02)
 
     def _idle_time(self) -> float:
-        """Seconds until something can be due: the next slot, the end of a lease, or the poll bound."""
+        """Seconds until there can be something to claim or to reap; the poll bound at most."""
         if len(self._book) >= self._options.concurrency:
             return self._options.poll_interval
         sent_ns = monotonic_ns()
-        horizon = look_ahead()
-        jump = self._clock.observe(horizon.now, sent_ns, monotonic_ns())
+        view = look_ahead()
+        jump = self._clock.observe(view.now, sent_ns, monotonic_ns())
         if abs(jump) > CLOCK_STEP:
             log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
-        waits = [
-            (instant - horizon.now).total_seconds()
-            for instant in (horizon.next_due_at, horizon.next_lease_end)
-            if instant is not None
-        ]
-        return max(0.0, min([self._options.poll_interval, *waits]))
+        waits = [self._options.poll_interval]
+        if view.next_lease_end is not None:
+            waits.append((view.next_lease_end - view.now).total_seconds())
+        if view.next_due_at is not None:
+            left = (view.next_due_at - view.now).total_seconds()
+            # Rows on the horizon are gathered for a moment, so that a steady stream costs few claims.
+            waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
+        return max(0.0, min(waits))
 
     def _reap(self) -> None:
         for item in reap():
@@ -179,38 +201,26 @@ class Worker:
             if item.consequence == "pause":
                 log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
 
-    def _claim(self) -> int:
-        """Claims up to the free slots and starts the calls; returns how many endpoints were claimed."""
+    def _claim(self, horizon: timedelta) -> int:
+        """Claims up to the free slots and queues the calls; returns how many endpoints were claimed."""
         free = min(self._options.batch_size, self._options.concurrency - len(self._book))
         if free <= 0:
             return 0
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
-        claims = claim_due(worker=self.name, limit=free, lease=timedelta(seconds=self._options.lease))
+        claims = claim_due(
+            worker=self.name,
+            limit=free,
+            lease=timedelta(seconds=self._options.lease),
+            horizon=horizon,
+        )
         if claims:
             self._clock.observe(claims[0].claimed_at, sent_ns, monotonic_ns())
         for claim in claims:
             if claim.run_id is not None:
-                self._start(claim, claim.run_id, secured_at)
-        collided = [claim.endpoint_id for claim in claims if claim.run_id is None]
+                self._starter.add(InHand(claim, secured_at))
+        collided = [claim for claim in claims if claim.run_id is None]
         if collided:
-            log_event(logger, Event.SLOT_COLLIDED, logging.ERROR, worker=self.name, endpoints=collided)
-            release_collided(worker=self.name, endpoint_ids=collided)
+            endpoints = [claim.endpoint_id for claim in collided]
+            log_event(logger, Event.SLOT_COLLIDED, logging.ERROR, worker=self.name, endpoints=endpoints)
+            release(worker=self.name, claims=collided)
         return len(claims)
-
-    def _start(self, claim: Claim, run_id: UUID, secured_at: float) -> None:
-        """Starts the call of a claim; one that cannot be built ends as a failed run and disturbs no other."""
-        entry = InHand(claim, secured_at)
-        self._book.add(run_id, entry)
-        try:
-            request = build_request(claim)
-            entry.secrets = request.secrets
-            self._dispatcher.start(request.call)
-        except SecretUnavailableError as error:
-            self._refuse(claim, ErrorKind.SECRET_UNAVAILABLE, str(error))
-        except Exception:
-            logger.exception(Event.RUN_REFUSED.value, extra={"facts": {"endpoint": claim.endpoint_id, "run": run_id}})
-            self._refuse(claim, ErrorKind.INTERNAL_ERROR, "The request could not be made from the endpoint's settings.")
-
-    def _refuse(self, claim: Claim, kind: ErrorKind, message: str) -> None:
-        """Ends a run whose call was never made. The fault lies in the endpoint's own row, so it counts against it."""
-        self._book.hand_in(Outcome.unsent(bare_call(claim), kind, message, Blame.POLICY, monotonic_ns()))

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
-from jobs.models import Endpoint, Run, RunStatus, WorkerLossPolicy
+from jobs import authoring, services
+from jobs.models import Author, Endpoint, EndpointStatus, Run, RunStatus, WorkerLossPolicy
 from jobs.replan import replan
-from scheduling.claims import Claim, claim_due, look_ahead, reap, release_collided, renew
+from scheduling.claims import Claim, claim_due, look_ahead, reap, recheck, release, renew
 from tests.support.factories import make_endpoint, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,11 +99,12 @@ def test_claim_passes_over_a_row_that_is_being_edited(make_due: MakeDue) -> None
 def test_slot_that_has_a_run_already_is_not_called_and_planned_past(make_due: MakeDue) -> None:
     endpoint, other = make_due(), make_due()
     make_run(endpoint, scheduled_for=endpoint.next_slot_at, due_at=endpoint.next_slot_at)
-    claims = {item.endpoint_id: item.run_id for item in claim()}
-    assert claims[endpoint.pk] is None
-    assert claims[other.pk] is not None
+    claims = claim()
+    runs = {item.endpoint_id: item.run_id for item in claims}
+    assert runs[endpoint.pk] is None
+    assert runs[other.pk] is not None
 
-    release_collided(worker="w1", endpoint_ids=[endpoint.pk])
+    release(worker="w1", claims=[item for item in claims if item.run_id is None])
     endpoint.refresh_from_db()
     assert endpoint.lease_owner is None
     assert endpoint.next_slot_at > endpoint.last_slot_at  # type: ignore[operator]
@@ -230,3 +232,63 @@ def test_expired_lease_is_not_reaped_before_its_end(make_due: MakeDue, now: Call
     assert endpoint.lease_until is not None
     assert endpoint.lease_until > now() + timedelta(seconds=50)
     assert reap() == []
+
+
+def claim_ahead(seconds: float = 60) -> list[Claim]:
+    return claim_due(worker="w1", limit=100, lease=LEASE, horizon=timedelta(seconds=seconds))
+
+
+def test_claim_ahead_keeps_the_time_of_the_slot() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=30_000)
+    assert claim_ahead(1) == []
+    (claimed,) = claim_ahead()
+    assert claimed.due_at == endpoint.next_run_at
+    assert claimed.due_at > claimed.claimed_at
+
+
+def test_waiting_claims_are_checked_for_whatever_forbids_or_changes_the_call() -> None:
+    fields = {"baseline_interval_ms": 30_000, "planner_mode": "off"}
+    kept, paused, edited, fenced, deleted, hinted = (make_endpoint(**fields) for _ in range(6))
+    stopped = make_endpoint(**fields)
+    claims = {item.endpoint_id: item for item in claim_ahead()}
+    services.pause(
+        endpoint_id=paused.pk, until=claims[paused.pk].due_at + timedelta(hours=1), reason="", author=Author.USER
+    )
+    services.set_interval_hint(
+        endpoint_id=hinted.pk, interval_ms=20_000, ttl_ms=60_000, reason="", author=Author.PLANNER
+    )
+    Endpoint.objects.filter(pk=edited.pk).update(url="https://example.com/new", config_version=2)
+    Endpoint.objects.filter(pk=fenced.pk).update(fence=99)
+    Endpoint.objects.filter(pk=stopped.pk).update(
+        status="archived", next_run_at=None, next_slot_at=None, next_source=None
+    )
+    deleted_id = deleted.pk
+    deleted.delete()
+
+    waiting = {item.run_id: item for item in claims.values() if item.run_id is not None}
+    found = recheck(worker="w1", waiting=waiting)
+    assert set(found.stopped) == {claims[paused.pk].run_id, claims[stopped.pk].run_id}
+    assert set(found.lost) == {claims[fenced.pk].run_id, claims[deleted_id].run_id}
+    assert [(item.endpoint_id, item.url) for item in found.edited] == [(edited.pk, "https://example.com/new")]
+    assert kept.pk not in {item.endpoint_id for item in found.edited}
+
+
+def test_released_claim_leaves_no_run_and_is_planned_anew() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=30_000)
+    claims = claim_ahead()
+    services.pause(endpoint_id=endpoint.pk, until=claims[0].due_at + timedelta(hours=1), reason="", author=Author.USER)
+    release(worker="w1", claims=claims)
+    endpoint.refresh_from_db()
+    assert (endpoint.lease_owner, endpoint.next_source) == (None, "paused")
+    assert not Run.objects.exists()
+
+
+def test_release_under_an_old_fence_changes_nothing(make_due: MakeDue) -> None:
+    endpoint = make_due()
+    old = claim("w1")
+    lose_lease(endpoint)
+    reap()
+    claim("w1")
+    release(worker="w1", claims=old)
+    assert Run.objects.filter(status=RunStatus.RUNNING).count() == 1
+    assert Endpoint.objects.get(pk=endpoint.pk).lease_owner == "w1"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from jobs import services
+from jobs import authoring, services
 from jobs.models import Author, Endpoint, Run, RunStatus, WorkerHeartbeat
 from tests.scheduling.conftest import move_due
 from tests.support.factories import make_endpoint, make_job
@@ -165,3 +165,43 @@ def test_hint_of_two_seconds_on_an_hourly_endpoint_takes_effect_at_once(
     started = [run.started_at for run in Run.objects.order_by("started_at")][:2]
     assert (started[0] - written).total_seconds() < 3
     assert 2.0 <= (started[1] - started[0]).total_seconds() < 3.0
+
+
+def test_calls_start_at_their_slots_and_never_before(start_scheduler: Start, target: HttpTarget) -> None:
+    url, job = target.route("/ok", Reply(200)), make_job()
+    for _ in range(40):
+        make_endpoint(job, url=url, baseline_interval_ms=1_000)
+    start_scheduler()
+    eventually(ended(200))
+    late = sorted(run.lateness_ms for run in Run.objects.filter(status=RunStatus.SUCCESS, source="baseline-interval"))  # type: ignore[type-var]
+    assert late[0] >= 0  # type: ignore[operator]
+    # Claimed a second ahead, a call waits for its slot; polling would be late by hundreds of milliseconds.
+    assert late[len(late) // 2] < 50  # type: ignore[operator]
+    due = {(run.endpoint_id, run.scheduled_for) for run in Run.objects.all()}
+    assert len(due) == Run.objects.count()
+
+
+def test_pause_between_the_claim_and_the_slot_keeps_the_call_from_starting(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    endpoint = make_endpoint(url=target.route("/ok", Reply(200)), baseline_interval_ms=3_600_000)
+    move_due(endpoint, now() + timedelta(seconds=4))
+    start_scheduler()
+    eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).exists())
+    services.pause(endpoint_id=endpoint.pk, until=now() + timedelta(hours=2), reason="stop", author=Author.USER)
+    eventually(lambda: not Run.objects.exists())
+    endpoint.refresh_from_db()
+    assert endpoint.next_source == "paused"
+    assert target.requests == []
+
+
+def test_edit_between_the_claim_and_the_slot_is_what_gets_called(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    endpoint = make_endpoint(url=target.route("/old", Reply(200)), baseline_interval_ms=3_600_000)
+    move_due(endpoint, now() + timedelta(seconds=4))
+    start_scheduler()
+    eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).exists())
+    authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"url": target.route("/new", Reply(200))})
+    eventually(ended(1))
+    assert [request.path for request in target.requests] == ["/new"]
