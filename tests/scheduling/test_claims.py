@@ -259,9 +259,7 @@ def test_waiting_claims_are_checked_for_whatever_forbids_or_changes_the_call() -
     )
     Endpoint.objects.filter(pk=edited.pk).update(url="https://example.com/new", config_version=2)
     Endpoint.objects.filter(pk=fenced.pk).update(fence=99)
-    Endpoint.objects.filter(pk=stopped.pk).update(
-        status="archived", next_run_at=None, next_slot_at=None, next_source=None
-    )
+    authoring.set_endpoint_status(endpoint_id=stopped.pk, status=EndpointStatus.ARCHIVED)
     deleted_id = deleted.pk
     deleted.delete()
 
