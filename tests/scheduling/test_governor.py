@@ -70,6 +70,17 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         600,
         Source.BASELINE_INTERVAL,
     ),
+    "interval 10m, max 5m, 1 failure of a hinted run 1 min ago: at least one interval after it": (
+        interval(
+            10 * MINUTE,
+            anchor_at=from_noon(minutes=-5),
+            max_interval_ms=5 * MINUTE,
+            failure_count=1,
+            last_slot_at=from_noon(minutes=-1),
+        ),
+        900,
+        Source.BASELINE_INTERVAL,
+    ),
     "first run of a new endpoint: one interval after its creation": (
         interval(5 * MINUTE, created_at=NOON, anchor_at=NOON, last_slot_at=None, last_started_at=None),
         300,

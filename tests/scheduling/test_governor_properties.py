@@ -139,11 +139,25 @@ def test_only_a_retry_repeats_a_slot(facts: EndpointFacts) -> None:
 
 
 @settings(deadline=None)
-@given(schedules())
-def test_nothing_but_run_now_starts_inside_a_pause(facts: EndpointFacts) -> None:
-    decision = plan_next_run(facts, NOON)
-    if facts.paused_until is not None and facts.paused_until > NOON and decision.source is not Source.MANUAL:
-        assert decision.run_at is None or decision.run_at >= facts.paused_until
+@given(schedules(), future, durations, future)
+def test_nothing_but_run_now_starts_inside_a_pause(
+    facts: EndpointFacts, until: datetime, hint_ms: int, at: datetime
+) -> None:
+    """Hints in force do not get past it either."""
+    forever = from_noon(days=30)
+    hints = {"interval_hint": IntervalHint(hint_ms, forever), "oneshot_hint": OneShotHint(at, forever)}
+    for paused in (replace(facts, paused_until=until), replace(facts, paused_until=until, **hints)):
+        decision = plan_next_run(paused, NOON)
+        if decision.source is not Source.MANUAL:
+            assert decision.run_at is None or decision.run_at >= until
+
+
+@settings(deadline=None)
+@given(schedules("interval cron"), past)
+def test_a_pause_that_is_over_counts_as_none(facts: EndpointFacts, until: datetime) -> None:
+    facts = replace(facts, retry=None)
+    over, without = replace(facts, paused_until=until), replace(facts, paused_until=None)
+    assert plan(plan_next_run(over, NOON)) == plan(plan_next_run(without, NOON))
 
 
 @settings(deadline=None)
@@ -156,15 +170,15 @@ def test_nothing_but_run_now_serves_a_slot_outside_the_window(facts: EndpointFac
 
 
 @settings(deadline=None)
-@given(schedules())
-def test_an_expired_hint_counts_as_none(facts: EndpointFacts) -> None:
-    facts = replace(
-        facts,
-        interval_hint=facts.interval_hint and replace(facts.interval_hint, expires_at=NOON),
-        oneshot_hint=facts.oneshot_hint and replace(facts.oneshot_hint, expires_at=None),
-    )
+@given(schedules(), durations, st.none() | past, around, st.none() | past)
+def test_an_expired_hint_counts_as_none(
+    facts: EndpointFacts, hint_ms: int, hint_ended: datetime | None, at: datetime, oneshot_ended: datetime | None
+) -> None:
     without = replace(facts, interval_hint=None, oneshot_hint=None)
-    assert plan(plan_next_run(facts, NOON)) == plan(plan_next_run(without, NOON))
+    expired = replace(
+        facts, interval_hint=IntervalHint(hint_ms, hint_ended), oneshot_hint=OneShotHint(at, oneshot_ended)
+    )
+    assert plan(plan_next_run(expired, NOON)) == plan(plan_next_run(without, NOON))
 
 
 @settings(deadline=None)
