@@ -1,7 +1,9 @@
 """Every row of the truth table in docs/governor.md, and what the governor says about it."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -850,44 +852,6 @@ def test_overdue_slot_keeps_the_time_at_which_it_was_due() -> None:
     assert (decision.slot_at, decision.run_at) == (due.slot_at, due.run_at)
 
 
-def test_decision_in_its_stored_form() -> None:
-    facts = replace(
-        BASE,
-        min_interval_ms=30 * SECOND,
-        interval_hint=hint(5 * SECOND, from_noon(minutes=40), reason="queue_depth is 412"),
-    )
-    assert plan_next_run(facts, NOON).to_json() == {
-        "run_at": "2026-03-02T12:00:30+00:00",
-        "slot_at": "2026-03-02T12:00:30+00:00",
-        "source": "clamped-min",
-        "attempt": 1,
-        "sentence": (
-            "Every 30 s (clamped from 5 s) until 12:40 UTC, set by the planner because queue_depth is 412;"
-            " baseline would be 12:05 UTC."
-        ),
-        "candidates": [
-            {
-                "source": "clamped-min",
-                "at": "2026-03-02T12:00:30+00:00",
-                "verdict": "chosen",
-                "note": "clamped from 5 s",
-            },
-            {"source": "baseline-interval", "at": "2026-03-02T12:05:00+00:00", "verdict": "overridden", "note": ""},
-        ],
-        "inputs": {
-            "now": "2026-03-02T12:00:00+00:00",
-            "interval_ms": 300_000,
-            "anchor_at": "2026-03-01T12:00:00+00:00",
-            "hint_interval_ms": 5_000,
-            "hint_interval_expires_at": "2026-03-02T12:40:00+00:00",
-            "hint_interval_by": "planner",
-            "min_interval_ms": 30_000,
-            "last_slot_at": "2026-03-02T12:00:00+00:00",
-            "last_started_at": "2026-03-02T12:00:00+00:00",
-        },
-    }
-
-
 def test_stored_form_of_nothing_due() -> None:
     stored = plan_next_run(once(NOON, last_started_at=None), NOON).to_json()
     assert (stored["run_at"], stored["slot_at"], stored["source"], stored["candidates"]) == (None, None, None, [])
@@ -960,3 +924,20 @@ def test_verdicts_and_sources_are_the_stored_words() -> None:
         "blocked by pause",
         "outside the window",
     }
+
+
+def test_documented_example_is_what_the_governor_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "governor.md").read_text()
+    documented = json.loads(text.split("```json")[1].split("```")[0])
+    facts = replace(
+        BASE,
+        min_interval_ms=30 * SECOND,
+        interval_hint=hint(5 * SECOND, from_noon(minutes=40), reason="queue_depth is 412"),
+    )
+    assert plan_next_run(facts, NOON).to_json() == documented
+
+
+def test_documentation_names_every_source_and_verdict() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "governor.md").read_text()
+    assert [verdict for verdict in Verdict if f"`{verdict}`" not in text] == []
+    assert [source for source in Source if f"`{source}`" not in text] == []
