@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
 
 from synthetic.monitoring import CORE, faults_of, job_healths, table
 
@@ -21,7 +22,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints the table. Raises CommandError with what is wrong."""
-        healths = job_healths()
+        try:
+            healths = job_healths()
+        except Error as error:
+            raise CommandError(f"The database does not answer: {error}") from error
         if options["recent"]:
             if not any(health.ran_recently for health in healths if health.job == CORE):
                 raise CommandError(f"No run of {CORE} started in the last 5 minutes.")

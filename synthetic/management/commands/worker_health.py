@@ -4,7 +4,7 @@ import platform
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import Error, connection
 
 from jobs.models import WorkerKind
 
@@ -22,21 +22,30 @@ class Command(BaseCommand):
         parser.add_argument("kind", choices=WorkerKind.values)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Asks the database's clock how long ago the last beat was. Raises CommandError when it is too long."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT extract(epoch FROM clock_timestamp() - max(seen_at))::float
-                FROM worker_heartbeats
-                WHERE kind = %(kind)s AND stopped_at IS NULL AND starts_with(worker, %(prefix)s)
-                    -- the process id and the random tail, so that no longer host name matches
-                    AND substr(worker, length(%(prefix)s) + 1) ~ '^[0-9]+-[0-9a-f]+$'
-                """,
-                {"kind": options["kind"], "prefix": f"{options['kind']}-{platform.node()[:40]}-"},
-            )
-            (age,) = cursor.fetchone()
+        """Raises CommandError when the last beat is too long ago, or the database does not answer."""
+        try:
+            age = _age(options["kind"])
+        except Error as error:
+            raise CommandError(f"The database does not answer: {error}") from error
         if age is None:
             raise CommandError(f"No {options['kind']} has reported from this host.")
         if age > FRESH_SECONDS:
             raise CommandError(f"The last sign of life of a {options['kind']} on this host is {age:.0f} s old.")
         self.stdout.write(f"A {options['kind']} on this host reported {age:.0f} s ago.")
+
+
+def _age(kind: str) -> float | None:
+    """Seconds since the last beat on this host, by the database's clock; None when there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT extract(epoch FROM clock_timestamp() - max(seen_at))::float
+            FROM worker_heartbeats
+            WHERE kind = %(kind)s AND stopped_at IS NULL AND starts_with(worker, %(prefix)s)
+                -- the process id and the random tail, so that no longer host name matches
+                AND substr(worker, length(%(prefix)s) + 1) ~ '^[0-9]+-[0-9a-f]+$'
+            """,
+            {"kind": kind, "prefix": f"{kind}-{platform.node()[:40]}-"},
+        )
+        age: float | None = cursor.fetchone()[0]
+    return age
