@@ -6,8 +6,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,61 +14,11 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from cronicorn.runtime.clock import database_now
-from jobs.models.endpoint import Author, EndpointStatus
-from jobs.models.job import JobStatus
-from scheduling.backoff import stable_jitter
-from scheduling.cadence import parse_cadence
-from scheduling.decision import Decision, Source
-from scheduling.governor import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry, plan_next_run
+from scheduling.decision import Decision
+from scheduling.governor import plan_next_run
+from scheduling.plan_row import PlanRow, facts_of
 
 WAKE_CHANNEL = "cronicorn_schedule"
-OVERDUE_SOURCES = frozenset(
-    {Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX, Source.PAUSED}
-)
-
-
-@dataclass(slots=True)
-class PlanRow:
-    """The columns that a plan rests on, as they stand in the locked row. Settling changes it, then plans from it."""
-
-    id: UUID
-    status: str
-    job_status: str
-    created_at: datetime
-    anchor_at: datetime
-    baseline_interval_ms: int | None
-    baseline_cron: str | None
-    run_once_at: datetime | None
-    timezone: str
-    starts_at: datetime | None
-    ends_at: datetime | None
-    jitter_ms: int
-    min_interval_ms: int | None
-    max_interval_ms: int | None
-    retry_limit: int
-    ai_hint_interval_ms: int | None
-    ai_hint_interval_expires_at: datetime | None
-    ai_hint_interval_reason: str | None
-    ai_hint_interval_set_by: str | None
-    ai_hint_next_run_at: datetime | None
-    ai_hint_next_run_expires_at: datetime | None
-    ai_hint_next_run_reason: str | None
-    paused_until: datetime | None
-    pause_reason: str | None
-    last_slot_at: datetime | None
-    last_started_at: datetime | None
-    failure_count: int
-    retry_at: datetime | None
-    retry_slot_at: datetime | None
-    retry_attempt: int | None
-    retries_used: int
-    loss_count: int
-    manual_run_at: datetime | None
-    lease_owner: str | None
-    next_run_at: datetime | None
-    next_slot_at: datetime | None
-    next_source: str | None
-
 
 PLAN_ROW_SELECT = "SELECT " + ", ".join(
     "j.status" if name == "job_status" else f"e.{name}" for name in PlanRow.__dataclass_fields__
@@ -88,66 +37,9 @@ PLAN_ARRAYS = (
 )
 
 
-def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool) -> EndpointFacts:
-    """What the governor needs of a row. `unclaimed` tells that a planned slot, if its time has come, still waits."""
-    overdue = None
-    if unclaimed and row.next_run_at is not None and row.next_run_at <= now and row.next_source in OVERDUE_SOURCES:
-        assert row.next_slot_at is not None
-        overdue = Overdue(row.next_slot_at, Source(row.next_source), row.next_run_at)
-    interval_hint = oneshot_hint = retry = None
-    if row.ai_hint_interval_ms is not None:
-        interval_hint = IntervalHint(
-            interval_ms=row.ai_hint_interval_ms,
-            expires_at=row.ai_hint_interval_expires_at,
-            reason=row.ai_hint_interval_reason or "",
-            by_person=row.ai_hint_interval_set_by == Author.USER,
-        )
-    if row.ai_hint_next_run_at is not None:
-        oneshot_hint = OneShotHint(
-            at=row.ai_hint_next_run_at,
-            expires_at=row.ai_hint_next_run_expires_at,
-            reason=row.ai_hint_next_run_reason or "",
-        )
-    if row.retry_at is not None and row.retry_slot_at is not None and row.retry_attempt is not None:
-        retry = Retry(
-            row.retry_at,
-            row.retry_slot_at,
-            attempt=row.retry_attempt,
-            limit=row.retry_limit,
-            after_loss=row.loss_count > 0,
-        )
-    return EndpointFacts(
-        created_at=row.created_at,
-        anchor_at=row.anchor_at,
-        interval_ms=row.baseline_interval_ms,
-        cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
-        run_once_at=row.run_once_at,
-        blocked=_blocked(row),
-        starts_at=row.starts_at,
-        ends_at=row.ends_at,
-        jitter=stable_jitter(row.id, row.jitter_ms) if row.jitter_ms else timedelta(0),
-        min_interval_ms=row.min_interval_ms,
-        max_interval_ms=row.max_interval_ms,
-        hint_floor_ms=settings.ENV.hint_floor_ms,
-        last_slot_at=row.last_slot_at,
-        last_started_at=row.last_started_at,
-        failure_count=row.failure_count,
-        interval_hint=interval_hint,
-        oneshot_hint=oneshot_hint,
-        paused_until=row.paused_until,
-        pause_reason=row.pause_reason or "",
-        retry=retry,
-        manual_run_at=row.manual_run_at,
-        overdue=overdue,
-    )
-
-
-def _blocked(row: PlanRow) -> str | None:
-    if row.status != EndpointStatus.ACTIVE:
-        return f"the endpoint is {row.status}"
-    if row.job_status != JobStatus.ACTIVE:
-        return f"its job is {row.job_status}"
-    return None
+def plan(row: PlanRow, now: datetime, *, unclaimed: bool) -> Decision:
+    """The governor's decision on a row as it stands. `unclaimed` tells that no worker holds it."""
+    return plan_next_run(facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms), now)
 
 
 def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[list[Any]]:
@@ -181,7 +73,7 @@ def replan(endpoint_ids: Sequence[UUID]) -> dict[UUID, Decision]:
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         now = database_now(cursor)
-        decisions = [plan_next_run(facts_of(row, now, unclaimed=row.lease_owner is None), now) for row in rows]
+        decisions = [plan(row, now, unclaimed=row.lease_owner is None) for row in rows]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}"
             f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",

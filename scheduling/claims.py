@@ -15,13 +15,9 @@ from django.db import connection, transaction
 
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus, WorkerLossPolicy
-from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, PlanRow, facts_of, plan_arrays
+from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.decision import Source
-from scheduling.governor import plan_next_run
-
-LOSSES_THAT_GIVE_UP_A_SLOT = 3
-LOSSES_THAT_PAUSE = 6
-SYSTEM_PAUSE = timedelta(days=1)
+from scheduling.plan_row import Consequence, PlanRow, apply_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +228,14 @@ def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) ->
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """A call whose worker was lost, and what follows: `repeat`, `skip`, `give up` or `pause`."""
+    """A call whose worker was lost, and what follows."""
 
     endpoint_id: UUID
     run_id: UUID | None
     slot_at: datetime | None
     worker: str
     losses: int
-    consequence: str
+    consequence: Consequence
 
 
 def reap(*, limit: int = 100) -> list[Reaped]:
@@ -264,10 +260,11 @@ def reap(*, limit: int = 100) -> list[Reaped]:
         reaped = []
         for row, owner, policy in found:
             run_id, slot_at, attempt = abandoned.get(row.id, (None, None, 0))
-            consequence = _apply_loss(row, slot_at, attempt, policy, now)
+            skip = policy == WorkerLossPolicy.SKIP
+            consequence = apply_loss(row, slot_at=slot_at, attempt=attempt, skip=skip, now=now)
             reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
         rows = [row for row, *_ in found]
-        decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
+        decisions = [plan(row, now, unclaimed=False) for row in rows]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
             " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
@@ -283,7 +280,7 @@ def reap(*, limit: int = 100) -> list[Reaped]:
                 [row.loss_count for row in rows],
                 [row.paused_until for row in rows],
                 [row.pause_reason for row in rows],
-                [item.consequence == "pause" for item in reaped],
+                [item.consequence is Consequence.PAUSE for item in reaped],
             ],
         )
     return reaped
@@ -300,21 +297,6 @@ def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[
         [endpoint_ids],
     )
     return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
-
-
-def _apply_loss(row: PlanRow, slot_at: datetime | None, attempt: int, policy: str, now: datetime) -> str:
-    """Changes the row to what a lost worker means for it, and names the consequence."""
-    row.loss_count += 1
-    if row.loss_count >= LOSSES_THAT_PAUSE:
-        row.paused_until = now + SYSTEM_PAUSE
-        row.pause_reason = f"its worker was lost {row.loss_count} times in a row"
-        return "pause"
-    if slot_at is None or policy == WorkerLossPolicy.SKIP:
-        return "skip"
-    if row.loss_count % LOSSES_THAT_GIVE_UP_A_SLOT == 0:
-        return "give up"
-    row.retry_at, row.retry_slot_at, row.retry_attempt = now, slot_at, attempt + 1
-    return "repeat"
 
 
 def release(*, worker: str, claims: Sequence[Claim]) -> None:
@@ -338,7 +320,7 @@ def release(*, worker: str, claims: Sequence[Claim]) -> None:
         )
         _abandon_running(cursor, [claim.endpoint_id for claim in claims if claim.run_id is None])
         now = database_now(cursor)
-        decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
+        decisions = [plan(row, now, unclaimed=False) for row in rows]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
             f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",

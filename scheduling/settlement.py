@@ -8,7 +8,7 @@ Settling again what is settled already is harmless.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +16,10 @@ from django.db import connection, transaction
 
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus
-from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, PlanRow, facts_of, plan_arrays
-from scheduling.backoff import parse_retry_after, retry_delay_ms
+from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.decision import Decision
-from scheduling.governor import plan_next_run
-from scheduling.outcome import Blame, ErrorKind, Outcome
-
-RETRYABLE_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+from scheduling.outcome import ErrorKind, Outcome
+from scheduling.plan_row import PlanRow, apply_giving_up, apply_outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +159,9 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
     if not held:
         return []
     for row, result in held:
-        row.loss_count = 0
         _apply_result(row, result, now)
     rows = [row for row, _ in held]
-    decisions = [plan_next_run(facts_of(row, now, unclaimed=False), now) for row in rows]
+    decisions = [plan(row, now, unclaimed=False) for row in rows]
     cursor.execute(
         f"""
         UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,
@@ -188,36 +184,12 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
 
 
 def _apply_result(row: PlanRow, result: Result, now: datetime) -> None:
-    """Changes the row to what the result means for it: the streak of failures, and a retry where the owner asked."""
-    outcome = result.outcome
     if result.started_at is not None:
         row.last_started_at = result.started_at
-    if result.status is RunStatus.SUCCESS:
-        row.failure_count, row.retries_used = 0, 0
-    elif result.status is RunStatus.FAILED:
-        # Faults of our own machine do not count against an endpoint.
-        if outcome.blame is not Blame.LOCAL:
-            row.failure_count += 1
-        if row.retries_used < row.retry_limit and _worth_a_retry(outcome):
-            row.retries_used += 1
-            row.retry_at = _retry_at(row, result, now)
-            row.retry_slot_at, row.retry_attempt = result.slot_at, result.attempt + 1
-    elif result.status is RunStatus.ABANDONED:
-        row.retry_at, row.retry_slot_at, row.retry_attempt = now, result.slot_at, result.attempt + 1
-
-
-def _worth_a_retry(outcome: Outcome) -> bool:
-    """Whether the same request may succeed a moment later; one that is refused by policy will not."""
-    if outcome.blame is Blame.POLICY:
-        return False
-    return outcome.status_code is None or outcome.status_code in RETRYABLE_STATUS or outcome.status_code < 400
-
-
-def _retry_at(row: PlanRow, result: Result, now: datetime) -> datetime:
-    """Exponential back-off, or the server's own Retry-After where that is later."""
-    delay = timedelta(milliseconds=retry_delay_ms(row.retries_used, seed=f"{row.id}{result.slot_at.isoformat()}"))
-    asked = parse_retry_after(result.outcome.retry_after, now) if result.outcome.retry_after else None
-    return max(now + delay, asked) if asked is not None else now + delay
+    if result.status is RunStatus.ABANDONED:
+        apply_giving_up(row, slot_at=result.slot_at, attempt=result.attempt, now=now)
+    else:
+        apply_outcome(row, result.outcome, slot_at=result.slot_at, attempt=result.attempt, now=now)
 
 
 def _write_late_results(cursor: Any, results: Sequence[Result]) -> frozenset[UUID]:

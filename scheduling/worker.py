@@ -24,6 +24,7 @@ from scheduling.claims import claim_due, look_ahead, reap, release
 from scheduling.dispatch import Dispatcher
 from scheduling.keeper import CHECK_EVERY, Keeper
 from scheduling.listener import listen
+from scheduling.plan_row import Consequence
 from scheduling.settler import Settler
 from scheduling.starter import Starter
 
@@ -198,7 +199,7 @@ class Worker:
                 "losses": item.losses,
             }
             log_event(logger, Event.RUN_REAPED, logging.WARNING, **facts, consequence=item.consequence)
-            if item.consequence == "pause":
+            if item.consequence is Consequence.PAUSE:
                 log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
 
     def _claim(self, horizon: timedelta) -> int:
