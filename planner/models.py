@@ -47,6 +47,7 @@ class AnalysisSession(models.Model):
     warnings = models.JSONField(default=list)
     next_analysis_at = models.DateTimeField(null=True)
     endpoint_failure_count = models.IntegerField(default=0)
+    body_shape = models.CharField(max_length=32, null=True)
 
     class Meta:
         db_table = "sessions"

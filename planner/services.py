@@ -128,7 +128,7 @@ def approve(*, proposal_id: UUID, by: UUID) -> Proposal:
             raise ConflictError("endpoint_not_active", "The endpoint or its job is not active.")
         wish = TOOLS[proposal.tool].model_validate(proposal.arguments_asked, strict=False)
         bounded = (
-            bound(wish, _bounds(endpoint, now), now) if isinstance(wish, Wish) else Refusal("It asks for nothing.")
+            bound(wish, bounds_of(endpoint, now), now) if isinstance(wish, Wish) else Refusal("It asks for nothing.")
         )
         if isinstance(bounded, Refusal):
             raise ConflictError("proposal_out_of_bounds", bounded.why)
@@ -214,7 +214,7 @@ def _judge(
     endpoint: Endpoint, advised: Advised, wish: Wish, speaker: Speaker, mode: PlannerMode, now: datetime
 ) -> tuple[ProposalStatus, Bounded | None, str]:
     """What is to become of a wish, the wish inside its bounds, and why in words."""
-    bounded = bound(wish, _bounds(endpoint, now), now)
+    bounded = bound(wish, bounds_of(endpoint, now), now)
     if isinstance(bounded, Refusal):
         return ProposalStatus.REFUSED, None, bounded.why
     if endpoint.planner_hold_until is not None and endpoint.planner_hold_until > now:
@@ -231,7 +231,8 @@ def _judge(
     return ProposalStatus.SHADOW if mode is PlannerMode.SHADOW else ProposalStatus.PENDING, bounded, bounded.note
 
 
-def _bounds(endpoint: Endpoint, now: datetime) -> Bounds:
+def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
+    """What the endpoint allows the planner at this moment."""
     facts = EndpointFacts(
         created_at=endpoint.created_at,
         anchor_at=endpoint.anchor_at,

@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
                 ('warnings', models.JSONField(default=list)),
                 ('next_analysis_at', models.DateTimeField(null=True)),
                 ('endpoint_failure_count', models.IntegerField(default=0)),
+                ('body_shape', models.CharField(max_length=32, null=True)),
                 ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to='jobs.endpoint')),
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],

@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
+from planner.llm import ModelAccess
+from planner.modelpass import Analyst
 from planner.worker import Planner, PlannerOptions
 
 
@@ -39,15 +41,20 @@ class Command(BaseCommand):
         for name in ("rules_interval", "analysis_interval"):
             if options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
-        stop = Stop()
+        env, stop, name = settings.ENV, Stop(), worker_name(WorkerKind.PLANNER)
+        model = None
+        if env.planner_backend != "rules" and env.openai_api_key:
+            access = ModelAccess(env.openai_api_key, env.openai_base_url, env.ai_model)
+            model = Analyst(worker=name, access=access, concurrency=env.planner_concurrency)
         planner = Planner(
-            name=worker_name(WorkerKind.PLANNER),
+            name=name,
             options=PlannerOptions(
                 rules_interval=options["rules_interval"],
                 analysis_interval=options["analysis_interval"],
-                heuristics=settings.ENV.planner_backend != "openai",
+                heuristics=env.planner_backend != "openai",
             ),
             stop=stop,
+            model=model,
         )
         if options["once"]:
             planner.run_once()

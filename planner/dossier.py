@@ -1,0 +1,246 @@
+"""Reads what the model is told of one endpoint, in its briefing and when it asks for more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from accounts.vault import SecretUnavailableError, unseal
+from jobs.models import BaselineKind, Endpoint, EndpointStatus, Run, RunResponse, RunStatus
+from planner.briefing import (
+    LONG_BODY_LENGTH,
+    MOST_ACTIONS,
+    MOST_RUNS,
+    MOST_SIBLINGS,
+    SHORT_BODY_LENGTH,
+    ActionLine,
+    Briefing,
+    HealthLine,
+    RunLine,
+    SiblingLine,
+    as_data,
+)
+from planner.inforce import advised_on
+from planner.models import Proposal
+from scheduling.wording import duration_words, instant_words
+
+HEALTH_HOURS = (1, 4, 24)
+MOST_ENDPOINTS = 30
+TOLD_ARGUMENTS = ("interval_ms", "ttl_minutes", "next_run_at", "until")
+_FINISHED = (RunStatus.SUCCESS, RunStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The endpoint under analysis, with the secrets that must not leave, its own and its siblings'."""
+
+    endpoint: Endpoint
+    siblings: tuple[Endpoint, ...]
+    secrets: tuple[str, ...]
+
+
+def subject_of(endpoint_id: UUID) -> Subject:
+    """The endpoint and the others of its job and owner that are not archived. Raises Endpoint.DoesNotExist."""
+    endpoint = Endpoint.objects.get(pk=endpoint_id)
+    others = Endpoint.objects.filter(job_id=endpoint.job_id, owner_id=endpoint.owner_id).exclude(pk=endpoint_id)
+    siblings = tuple(others.exclude(status=EndpointStatus.ARCHIVED).order_by("created_at", "id")[:MOST_ENDPOINTS])
+    secrets = tuple(secret for each in (endpoint, *siblings) for secret in _secrets(each))
+    return Subject(endpoint, siblings, secrets)
+
+
+def _secrets(endpoint: Endpoint) -> list[str]:
+    if endpoint.headers_sealed is None:
+        return []
+    try:
+        values = unseal(f"job_endpoints:{endpoint.pk}", endpoint.headers_sealed)
+    except SecretUnavailableError:
+        return []
+    return [str(value) for value in values.values()] if isinstance(values, dict) else []
+
+
+def briefing_of(subject: Subject, *, trigger: str, floor_ms: int, now: datetime) -> Briefing:
+    """The facts of the endpoint as they stand."""
+    endpoint = subject.endpoint
+    latest = _latest_response(endpoint.pk)
+    return Briefing(
+        now=now,
+        trigger=trigger.replace("_", " "),
+        name=endpoint.name,
+        description=endpoint.description,
+        method=endpoint.method,
+        baseline=_baseline(endpoint, now),
+        min_interval_ms=endpoint.min_interval_ms,
+        max_interval_ms=endpoint.max_interval_ms,
+        floor_ms=floor_ms,
+        failure_count=endpoint.failure_count,
+        next_run_at=endpoint.next_run_at,
+        next_source=endpoint.next_source,
+        in_force=_in_force(endpoint, now),
+        health=_health(endpoint.pk, now),
+        runs=[_line(run) for run in _runs(endpoint.pk, 0, MOST_RUNS)],
+        body=latest.body if latest is not None else None,
+        actions=_actions(endpoint.pk),
+        siblings=_sibling_lines(subject.siblings[:MOST_SIBLINGS]),
+        secrets=subject.secrets,
+    )
+
+
+def latest_response(subject: Subject) -> dict[str, Any]:
+    """What `get_latest_response` answers."""
+    response = _latest_response(subject.endpoint.pk)
+    if response is None:
+        return {"response": None}
+    return {
+        "received_at": response.received_at.isoformat(),
+        "content_type": response.content_type,
+        "untrusted_body": as_data(response.body, subject.secrets, LONG_BODY_LENGTH),
+    }
+
+
+def response_history(subject: Subject, *, limit: int, offset: int, include_bodies: bool) -> dict[str, Any]:
+    """What `get_response_history` answers."""
+    runs = _runs(subject.endpoint.pk, offset, limit)
+    bodies = _bodies(runs) if include_bodies else {}
+    return {"runs": [_entry(run, bodies.get(run.pk), subject.secrets) for run in runs]}
+
+
+def sibling_responses(subject: Subject, *, include_responses: bool) -> dict[str, Any]:
+    """What `get_sibling_latest_responses` answers."""
+    latest = _latest_runs([sibling.pk for sibling in subject.siblings])
+    bodies = _bodies(list(latest.values())) if include_responses else {}
+    return {
+        "siblings": [
+            {"name": as_data(sibling.name, subject.secrets, 100), "failures_in_a_row": sibling.failure_count}
+            | (_entry(run, bodies.get(run.pk), subject.secrets) if (run := latest.get(sibling.pk)) else {})
+            for sibling in subject.siblings
+        ]
+    }
+
+
+def _entry(run: Run, body: str | None, secrets: Sequence[str]) -> dict[str, Any]:
+    entry = {
+        "at": run.due_at.isoformat(timespec="seconds"),
+        "status": run.status,
+        "status_code": run.status_code,
+        "duration_ms": round(run.duration_ms) if run.duration_ms is not None else None,
+        "error_kind": run.error_kind,
+    }
+    if body is not None:
+        entry["untrusted_body"] = as_data(body, secrets, SHORT_BODY_LENGTH)
+    return entry
+
+
+def _baseline(endpoint: Endpoint, now: datetime) -> str:
+    if endpoint.baseline_kind is BaselineKind.INTERVAL:
+        return f"baseline every {duration_words(endpoint.baseline_interval_ms or 0)}"
+    if endpoint.baseline_kind is BaselineKind.CRON:
+        return f"baseline cron {endpoint.baseline_cron} in {endpoint.timezone}"
+    return f"once at {instant_words(endpoint.run_once_at, now)}" if endpoint.run_once_at else "once"
+
+
+def _in_force(endpoint: Endpoint, now: datetime) -> list[str]:
+    advised = advised_on(endpoint, now)
+    words = []
+    if advised.interval is not None and endpoint.ai_hint_interval_ms is not None:
+        pace, until = duration_words(endpoint.ai_hint_interval_ms), instant_words(advised.interval.expires_at, now)
+        words.append(f"every {pace} until {until} by {advised.interval.speaker.value}")
+    if advised.oneshot is not None and endpoint.ai_hint_next_run_at is not None:
+        at = instant_words(endpoint.ai_hint_next_run_at, now)
+        words.append(f"one run at {at} by {advised.oneshot.speaker.value}")
+    if advised.pause is not None:
+        words.append(f"paused until {instant_words(advised.pause.expires_at, now)} by {advised.pause.speaker.value}")
+    return words
+
+
+def _health(endpoint_id: UUID, now: datetime) -> list[HealthLine]:
+    columns = ", ".join(
+        f"count(*) FILTER (WHERE due_at > %(h{hours})s), "
+        f"count(*) FILTER (WHERE due_at > %(h{hours})s AND status = 'success'), "
+        f"percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE due_at > %(h{hours})s)"
+        for hours in HEALTH_HOURS
+    )
+    since = {f"h{hours}": now - timedelta(hours=hours) for hours in HEALTH_HOURS}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns} FROM runs WHERE endpoint_id = %(id)s"  # noqa: S608  columns are made of constants
+            f" AND status IN ('success', 'failed') AND due_at > %(h{max(HEALTH_HOURS)})s",
+            {"id": endpoint_id, **since},
+        )
+        row = cursor.fetchone()
+    lines = []
+    for number, hours in enumerate(HEALTH_HOURS):
+        runs, succeeded, percentiles = row[3 * number : 3 * number + 3]
+        p50, p95 = percentiles or (None, None)
+        lines.append(HealthLine(hours, runs, succeeded, p50, p95))
+    return lines
+
+
+def _runs(endpoint_id: UUID, offset: int, limit: int) -> list[Run]:
+    runs = Run.objects.filter(endpoint_id=endpoint_id, status__in=_FINISHED).defer("decision")
+    return list(runs.order_by("-due_at")[offset : offset + limit])
+
+
+def _latest_runs(endpoint_ids: Sequence[UUID]) -> dict[UUID, Run]:
+    """The latest finished run of each endpoint, one index probe each in one query."""
+    if not endpoint_ids:
+        return {}
+    found = Run.objects.raw(
+        """
+        SELECT r.* FROM UNNEST(%s::uuid[]) AS w(id) CROSS JOIN LATERAL (
+            SELECT * FROM runs WHERE endpoint_id = w.id AND status IN ('success', 'failed')
+            ORDER BY due_at DESC LIMIT 1
+        ) r
+        """,
+        [list(endpoint_ids)],
+    )
+    return {run.endpoint_id: run for run in found}
+
+
+def _bodies(runs: Sequence[Run]) -> dict[UUID, str]:
+    return dict(RunResponse.objects.filter(run_id__in=[run.pk for run in runs]).values_list("run_id", "body"))
+
+
+def _latest_response(endpoint_id: UUID) -> RunResponse | None:
+    return RunResponse.objects.filter(endpoint_id=endpoint_id).order_by("-received_at").first()
+
+
+def _line(run: Run) -> RunLine:
+    return RunLine(run.due_at, run.status, run.status_code, run.duration_ms, run.error_kind, run.source)
+
+
+def _actions(endpoint_id: UUID) -> list[ActionLine]:
+    latest = Proposal.objects.filter(endpoint_id=endpoint_id).order_by("-created_at", "-id")[:MOST_ACTIONS]
+    return [
+        ActionLine(
+            at=proposal.created_at,
+            tool=proposal.tool,
+            values={key: proposal.arguments[key] for key in TOLD_ARGUMENTS if proposal.arguments.get(key) is not None},
+            status=f"{proposal.cause}, {proposal.status}",
+        )
+        for proposal in latest
+    ]
+
+
+def _sibling_lines(siblings: Sequence[Endpoint]) -> list[SiblingLine]:
+    latest = _latest_runs([sibling.pk for sibling in siblings])
+    return [
+        SiblingLine(
+            name=sibling.name,
+            description=sibling.description,
+            status=latest[sibling.pk].status if sibling.pk in latest else None,
+            failure_count=sibling.failure_count,
+            mode=sibling.planner_mode,
+        )
+        for sibling in siblings
+    ]
+
+
+def price_of(prompt_tokens: int, completion_tokens: int) -> float:
+    """What the tokens cost in US dollars, by the operator's prices."""
+    env = settings.ENV
+    dollars: float = (prompt_tokens * env.ai_price_input + completion_tokens * env.ai_price_output) / 1_000_000
+    return dollars
