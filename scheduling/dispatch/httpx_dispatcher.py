@@ -15,19 +15,18 @@ from uuid import UUID
 
 import httpx2
 
-from scheduling.dispatch.faults import INTERNAL, DestinationRefusedError, explain
-from scheduling.dispatch.recorder import Failure, Phase, Recorder
-from scheduling.dispatch.resolver import DnsHealth, GetAddrInfo, Resolver, is_literal
+from scheduling.dispatch.failures import CANCELED, CRASHED, Failure, Phase
+from scheduling.dispatch.faults import DestinationRefusedError, explain
+from scheduling.dispatch.lookups import GetAddrInfo, Lookups
+from scheduling.dispatch.recorder import Recorder
+from scheduling.dispatch.request import request_headers, request_method
+from scheduling.dispatch.resolver import DnsHealth, Resolver, is_literal
 from scheduling.dispatch.wire import JudgedTransport
 from scheduling.egress import EgressPolicy
-from scheduling.outcome import Blame, Call, ErrorKind, Outcome
+from scheduling.outcome import Call, ErrorKind, Outcome
 
-USER_AGENT = "Cronicorn"
 SPARE_LOOKUPS = 256
 CLOSE_TIMEOUT_S = 5.0
-
-_OWN_HEADERS = frozenset({"accept-encoding", "connection"})
-_CANCELED = Failure(ErrorKind.CANCELED, "The call was canceled.", Blame.LOCAL)
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,8 @@ class HttpxDispatcher:
     ) -> None:
         self._egress = egress
         self._health = DnsHealth()
-        resolver = Resolver(concurrency + SPARE_LOOKUPS, getaddrinfo)
+        self._lookups = Lookups(concurrency + SPARE_LOOKUPS, getaddrinfo)
+        resolver = Resolver(self._lookups)
         self._transport = transport or JudgedTransport(egress, resolver, self._health, _tls_context(ca_file))
         self._turns = asyncio.Semaphore(concurrency)
         self._tasks: dict[UUID, asyncio.Task[Outcome]] = {}
@@ -99,6 +99,7 @@ class HttpxDispatcher:
             if self._closed:
                 return
             self._closed = True
+        self._lookups.close()
         try:
             asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(CLOSE_TIMEOUT_S)
         finally:
@@ -122,10 +123,10 @@ class HttpxDispatcher:
         call = recorder.call
         del self._tasks[call.run_id]
         if task.cancelled():
-            outcome = recorder.finish(_CANCELED)
+            outcome = recorder.finish(CANCELED)
         elif (error := task.exception()) is not None:
             logger.error("call_crashed", extra={"run_id": str(call.run_id), "error": type(error).__name__})
-            outcome = Outcome.unsent(call, ErrorKind.INTERNAL_ERROR, INTERNAL, Blame.LOCAL, time.monotonic_ns())
+            outcome = Outcome.unsent(call, CRASHED.kind, CRASHED.message, CRASHED.blame, time.monotonic_ns())
         else:
             outcome = task.result()
         with self._ready:
@@ -152,7 +153,7 @@ class HttpxDispatcher:
         recorder.host = request.url.host
         response = await self._transport.handle_async_request(request)
         try:
-            recorder.receive(response)
+            recorder.receive(response.status_code, response.headers.items())
             async with aclosing(_chunks(response)) as chunks:
                 async for chunk in chunks:
                     if not recorder.keep(chunk):
@@ -184,15 +185,13 @@ def _chunks(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
 
 def _request(recorder: Recorder) -> httpx2.Request:
     call = recorder.call
-    headers = [(name, value) for name, value in call.headers if name.lower() not in _OWN_HEADERS]
-    if all(name.lower() != "user-agent" for name, _value in headers):
-        headers.append(("User-Agent", USER_AGENT))
-    headers += [("Accept-Encoding", "identity"), ("Connection", "close")]
     try:
         url = httpx2.URL(call.url)
     except httpx2.InvalidURL:
         raise DestinationRefusedError from None
-    return httpx2.Request(call.method, url, headers=headers, content=call.body, extensions={"recorder": recorder})
+    return httpx2.Request(
+        request_method(call), url, headers=request_headers(call), content=call.body, extensions={"recorder": recorder}
+    )
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
-
-import httpx2
 
 from scheduling.bodies import clean_str, clean_text
+from scheduling.dispatch.failures import Failure, Phase
 from scheduling.outcome import Blame, Call, ErrorKind, Outcome, Timings
 
 MAX_HEADER_VALUE = 256
@@ -21,24 +20,9 @@ _KEPT_HEADERS = frozenset(
 _KEPT_PREFIXES = ("ratelimit", "x-ratelimit-")
 
 
-class Phase(IntEnum):
-    """How far a call has come."""
-
-    START = 0
-    RESOLVE = 1
-    CONNECT = 2
-    TLS = 3
-    EXCHANGE = 4
-    BODY = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call failed; `message` is one coarse sentence that names no address and repeats nothing received."""
-
-    kind: ErrorKind
-    message: str
-    blame: Blame
+def is_kept(name: str) -> bool:
+    """Whether the response header `name`, in lower case, is stored."""
+    return name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
 
 
 @dataclass(slots=True)
@@ -73,17 +57,19 @@ class Recorder:
         elif event == "http11.send_request_headers.started":
             self.enter(Phase.EXCHANGE)
 
-    def receive(self, response: httpx2.Response) -> None:
-        """Take over status and headers, which are complete now."""
+    def measured(self, phase: Phase, spent_ms: Mapping[Phase, float]) -> None:
+        """Take over how far the call came and how long each phase took, where the library measured it."""
+        self.phase = phase
+        self._spent_ms.update(spent_ms)
+
+    def receive(self, status_code: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Take over status and headers (names in lower case), which are complete now."""
         if self.phase is not Phase.EXCHANGE:
             self.enter(Phase.EXCHANGE)
         self.enter(Phase.BODY)
-        self.status_code = response.status_code
-        self.headers = tuple(
-            (name, clean_str(value)[:MAX_HEADER_VALUE])
-            for name, value in response.headers.items()
-            if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
-        )[:MAX_KEPT_HEADERS]
+        self.status_code = status_code
+        kept = [(name, clean_str(value)[:MAX_HEADER_VALUE]) for name, value in headers if is_kept(name)]
+        self.headers = tuple(kept[:MAX_KEPT_HEADERS])
 
     def keep(self, chunk: bytes) -> bool:
         """Add to the body; return False when it went over the cap and nothing more is to be read."""
@@ -100,7 +86,7 @@ class Recorder:
         """Return the outcome; `failure` None means that a complete response came, which the criteria then judge."""
         finished_ns = time.monotonic_ns()
         started_ns = self.started_ns or finished_ns
-        if self.phase in (Phase.RESOLVE, Phase.CONNECT, Phase.TLS):
+        if self.phase in (Phase.RESOLVE, Phase.CONNECT, Phase.TLS) and self.phase not in self._spent_ms:
             self.enter(self.phase)
         content_type = self.header("content-type")
         clean = clean_text(bytes(self.body), content_type, truncated=self.truncated)

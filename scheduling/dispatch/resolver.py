@@ -1,20 +1,17 @@
-"""Resolves names off the event loop, and remembers whether names resolve at all."""
+"""Resolves names off the event loop, puts their addresses in order, and remembers whether names resolve at all."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
 
+from scheduling.dispatch.lookups import Lookups
 from scheduling.outcome import Blame
 
-GetAddrInfo = Callable[..., list[tuple[Any, Any, Any, Any, Any]]]
-
+MAX_ADDRESSES = 4
 WINDOW_NS = 10_000_000_000
 MIN_HOSTS = 10
 
@@ -32,53 +29,40 @@ def is_literal(host: str) -> bool:
     return True
 
 
+def in_turns(addresses: Sequence[str]) -> list[str]:
+    """Return the first four addresses, IPv4 and IPv6 taking turns and beginning as the resolver did."""
+    families = ([ip for ip in addresses if ":" in ip], [ip for ip in addresses if ":" not in ip])
+    turns = {ip: (turn, ":" in ip) for family in families for turn, ip in enumerate(family)}
+    prefers_v6 = ":" in addresses[0]
+    return sorted(addresses, key=lambda ip: (turns[ip][0], turns[ip][1] != prefers_v6))[:MAX_ADDRESSES]
+
+
 class Resolver:
-    """Runs `getaddrinfo` in daemon threads, one per distinct name under way and at most `limit` of them.
+    """Awaits lookups, which run in threads of their own; see `Lookups` for what a hung one costs."""
 
-    A name whose lookup hangs holds one thread however often it is asked for, and delays no other name. The threads
-    are daemons because `getaddrinfo` cannot be interrupted: a hung one must not hold up the end of the process.
-    """
-
-    def __init__(self, limit: int, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> None:
-        self._getaddrinfo = getaddrinfo
-        self._slots = asyncio.Semaphore(limit)
-        self._lookups: dict[str, asyncio.Task[tuple[str, ...] | None]] = {}
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Return the addresses of `host`, best first and without repeats; raise `NameNotResolvedError`."""
         if is_literal(host):
             return (host,)
-        lookup = self._lookups.get(host)
-        if lookup is None:
-            lookup = asyncio.get_running_loop().create_task(self._look_up(host))
-            self._lookups[host] = lookup
-            lookup.add_done_callback(lambda _task: self._lookups.pop(host, None))
-        found = await asyncio.shield(lookup)
-        if not found:
-            raise NameNotResolvedError
-        return found
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[str, ...]] = loop.create_future()
 
-    async def _look_up(self, host: str) -> tuple[str, ...] | None:
-        async with self._slots:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[tuple[str, ...] | None] = loop.create_future()
-            threading.Thread(target=self._ask, args=(host, loop, answer), name="resolver", daemon=True).start()
-            return await answer
-
-    def _ask(self, host: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[tuple[str, ...] | None]) -> None:
-        found: tuple[str, ...] | None = None
-        try:
-            rows = self._getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
-        except (OSError, UnicodeError):
-            found = None
-        finally:
+        def deliver(found: tuple[str, ...]) -> None:
             # A closed loop has nobody left who waits for the answer.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, answer, found)
 
+        self._lookups.ask(host, deliver)
+        found = await answer
+        if not found:
+            raise NameNotResolvedError
+        return found
 
-def _resolve(answer: asyncio.Future[tuple[str, ...] | None], found: tuple[str, ...] | None) -> None:
+
+def _resolve(answer: asyncio.Future[tuple[str, ...]], found: tuple[str, ...]) -> None:
     if not answer.done():
         answer.set_result(found)
 

@@ -16,12 +16,11 @@ from typing import cast
 import httpcore2
 import httpx2
 
+from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.faults import DestinationRefusedError
-from scheduling.dispatch.recorder import Phase, Recorder
-from scheduling.dispatch.resolver import DnsHealth, NameNotResolvedError, Resolver, is_literal
+from scheduling.dispatch.recorder import Recorder
+from scheduling.dispatch.resolver import DnsHealth, NameNotResolvedError, Resolver, in_turns, is_literal
 from scheduling.egress import EgressPolicy
-
-MAX_ADDRESSES = 4
 
 
 class _JudgedBackend(httpcore2.AsyncNetworkBackend):
@@ -70,10 +69,7 @@ class _JudgedBackend(httpcore2.AsyncNetworkBackend):
         allowed = [ip for ip in found if self._egress.judge_address(ip, port, synthetic_target=exempt).allowed]
         if not allowed:
             raise DestinationRefusedError
-        families = ([ip for ip in allowed if ":" in ip], [ip for ip in allowed if ":" not in ip])
-        turns = {ip: (turn, ":" in ip) for family in families for turn, ip in enumerate(family)}
-        prefers_v6 = ":" in allowed[0]
-        return sorted(allowed, key=lambda ip: (turns[ip][0], turns[ip][1] != prefers_v6))[:MAX_ADDRESSES]
+        return in_turns(allowed)
 
 
 class JudgedTransport(httpx2.AsyncBaseTransport):

@@ -23,8 +23,9 @@ import httpx2
 import pytest
 
 from scheduling.dispatch import Dispatcher, HttpxDispatcher
+from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.faults import explain
-from scheduling.dispatch.recorder import Phase, Recorder
+from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress import EgressPolicy
 from scheduling.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
