@@ -2,8 +2,11 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF
+from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from cronicorn.env import PROJECT_DIR, read_environment, variables
 from cronicorn.logging import logging_configuration
@@ -98,16 +101,23 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SITE
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.behind_proxy else None
 CSRF_TRUSTED_ORIGINS = [ENV.public_url]
 X_FRAME_OPTIONS = "DENY"
+# Browsers hold a form to its policy through redirects, so the way to a provider's sign-in page must be open too.
+SIGN_IN_ORIGINS = [
+    *(["https://github.com"] if ENV.github_client_id else []),
+    *(["https://accounts.google.com"] if ENV.google_client_id else []),
+    *(["{0.scheme}://{0.netloc}".format(urlsplit(ENV.oidc_server_url))] if ENV.oidc_client_id else []),
+]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "script-src": [SELF, NONCE, "'unsafe-eval'"],
+        # The console's pages add 'unsafe-eval', which their theme's Alpine.js needs: see cronicorn.admin.
+        "script-src": [SELF, NONCE],
         "style-src": [SELF, "'unsafe-inline'"],
         "img-src": [SELF, "data:"],
         "connect-src": [SELF],
         "object-src": [NONE],
         "base-uri": [SELF],
-        "form-action": [SELF],
+        "form-action": [SELF, *SIGN_IN_ORIGINS],
         "frame-ancestors": [NONE],
     }
 }
@@ -137,7 +147,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+LOGOUT_REDIRECT_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "accounts.adapters.SocialAccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -145,7 +155,14 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE_SITE else "http"
+ACCOUNT_LOGOUT_ON_GET = ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Cronicorn] "
+# Behind one proxy that we were told to trust, guesses are counted by the address that it forwards.
+ALLAUTH_TRUSTED_PROXY_COUNT = 1 if ENV.behind_proxy else 0
 SOCIALACCOUNT_LOGIN_ON_GET = False
+SOCIALACCOUNT_QUERY_EMAIL = True
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
     "github": {"SCOPE": ["user:email"], "OAUTH_PKCE_ENABLED": True},
@@ -200,6 +217,88 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api",
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# The console.
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Cronicorn",
+    "SITE_HEADER": "Cronicorn",
+    "SITE_URL": None,
+    "SITE_ICON": lambda request: static("cronicorn/logo.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("cronicorn/logo.svg")},
+    ],
+    "STYLES": [lambda request: static("cronicorn/console.css")],
+    "SCRIPTS": [lambda request: static("cronicorn/console.js")],
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "8px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.7% .013 236.6)",
+            "100": "oklch(95.1% .026 236.8)",
+            "200": "oklch(90.1% .058 230.9)",
+            "300": "oklch(82.8% .111 230.3)",
+            "400": "oklch(74.6% .16 232.7)",
+            "500": "oklch(65% .16 240)",
+            "600": "oklch(54.6% .16 246)",
+            "700": "oklch(48% .14 248)",
+            "800": "oklch(42.4% .12 250)",
+            "900": "oklch(36.5% .1 252)",
+            "950": "oklch(27% .08 254)",
+        },
+    },
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("account_change_password")},
+            {"title": "E-mail addresses", "link": reverse_lazy("account_email")},
+            {"title": "Sign-in providers", "link": reverse_lazy("socialaccount_connections")},
+        ],
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "items": [
+                    {"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+                ],
+            },
+            {
+                "title": "Schedules",
+                "items": [
+                    {"title": "Jobs", "icon": "folder", "link": reverse_lazy("admin:jobs_job_changelist")},
+                    {"title": "Endpoints", "icon": "schedule", "link": reverse_lazy("admin:jobs_endpoint_changelist")},
+                    {"title": "Runs", "icon": "bolt", "link": reverse_lazy("admin:jobs_run_changelist")},
+                ],
+            },
+            {
+                "title": "Planner",
+                "items": [
+                    {
+                        "title": "Proposals",
+                        "icon": "lightbulb",
+                        "link": reverse_lazy("admin:planner_proposal_changelist"),
+                    },
+                    {
+                        "title": "Sessions",
+                        "icon": "psychology",
+                        "link": reverse_lazy("admin:planner_analysissession_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Access",
+                "items": [
+                    {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:accounts_apikey_changelist")},
+                    {
+                        "title": "Users",
+                        "icon": "group",
+                        "link": reverse_lazy("admin:accounts_user_changelist"),
+                        "permission": "cronicorn.admin.is_operator",
+                    },
+                ],
+            },
+        ],
+    },
 }
 
 LOGGING = logging_configuration(ENV.log_format, ENV.log_level)

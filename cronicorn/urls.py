@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
+from cronicorn.admin import site
 from cronicorn.health import health
 from jobs.api.refusals import not_found, plain_response
 
@@ -14,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("jobs.api.urls")),
     re_path(r"^api(?:/[\s\S]*)?\Z", csrf_exempt(not_found)),
     path("accounts/", include("allauth.urls")),
+    path("", site.urls),
 ]
 
 

@@ -1,0 +1,170 @@
+"""Form fields of the console: durations with units, instants in UTC, JSON, and header rows whose values stay hidden."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "sec": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_PART = re.compile(r"\s*(\d{1,12})\s*(ms|sec|s|min|m|h|d)(?![a-z])\s*,?", re.IGNORECASE)
+_SPARE_ROWS = 2
+_ROW_LIMIT = 60
+
+
+def parse_duration_ms(text: str) -> int:
+    """Reads `90 s`, `5 min`, `1h 30m`, `1500ms`. Raises ValueError for anything else, a number without unit too."""
+    total, position = 0, 0
+    while position < len(text):
+        part = _PART.match(text, position)
+        if part is None:
+            raise ValueError("Give a duration with its unit, as 30 s, 5 min or 1 h 30 min.")
+        total += int(part[1]) * _UNITS_MS[part[2].lower()]
+        position = part.end()
+    if not text.strip():
+        raise ValueError("Give a duration.")
+    return total
+
+
+def format_duration_ms(milliseconds: int) -> str:
+    """The duration in a form that `parse_duration_ms` reads back to the same number."""
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)):
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
+
+
+class DurationField(forms.CharField):
+    """Milliseconds, written as a duration with units; None when empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("widget", UnfoldAdminTextInputWidget(attrs={"placeholder": "5 min", "autocomplete": "off"}))
+        super().__init__(max_length=60, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """A stored number as text; what was typed stays as typed."""
+        return format_duration_ms(value) if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> Any:
+        """The milliseconds."""
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return parse_duration_ms(str(text))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether another number is meant, however it is written."""
+        try:
+            return bool(self.to_python(data) != initial)
+        except ValidationError:
+            return True
+
+
+class UtcField(forms.CharField):
+    """An instant in UTC from the browser's own date and time input; None when empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local", "step": "1"})
+        widget.input_type = "datetime-local"
+        super().__init__(max_length=40, widget=widget, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """A stored instant as the input wants it."""
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if isinstance(value, datetime) else value
+
+    def to_python(self, value: Any) -> Any:
+        """The aware instant."""
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            instant = datetime.fromisoformat(str(text))
+            return instant.replace(tzinfo=UTC) if instant.utcoffset() is None else instant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValidationError("Give a date and a time, as 2030-01-31T09:00.") from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether another second is meant: the input shows no fractions, and must not cut those of the row."""
+        try:
+            value = self.to_python(data)
+        except ValidationError:
+            return True
+        return bool(value != (initial.replace(microsecond=0) if isinstance(initial, datetime) else initial))
+
+
+class JsonText(forms.CharField):
+    """JSON written by hand; None when empty. What it may contain is for the service to say."""
+
+    def __init__(self, *, rows: int, placeholder: str, **kwargs: Any) -> None:
+        attrs = {"rows": rows, "placeholder": placeholder, "class": "cc-code", "spellcheck": "false"}
+        super().__init__(widget=UnfoldAdminTextareaWidget(attrs=attrs), **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """A stored value, indented; nothing for null and the empty list."""
+        if value is None or value == []:
+            return ""
+        return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+    def to_python(self, value: Any) -> Any:
+        """The value."""
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return json.loads(str(text))
+        except (ValueError, RecursionError) as error:
+            raise ValidationError(f"This is not JSON: {str(error)[:120]}") from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether another value is meant, however it is indented."""
+        try:
+            return bool((self.to_python(data) or None) != (initial or None))
+        except ValidationError:
+            return True
+
+
+class HeadersWidget(forms.Widget):
+    """Rows of name, value and "secret". A secret value is never written into the page."""
+
+    template_name = "jobs/headers.html"
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        """The rows, and two empty ones to fill in."""
+        rows = list(value or [])
+        empty = [{"name": "", "value": "", "secret": True} for _ in range(_SPARE_ROWS)]
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        context["rows"] = [{**row, "number": number} for number, row in enumerate([*rows, *empty])]
+        return context
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:
+        """The rows with a name; an empty value of a secret one is None, which keeps what is stored."""
+        rows = []
+        for number in range(_ROW_LIMIT):
+            header = (data.get(f"{name}-{number}-name") or "").strip()
+            value = data.get(f"{name}-{number}-value") or ""
+            secret = f"{name}-{number}-secret" in data
+            if header or value:
+                rows.append({"name": header, "value": None if secret and not value else value, "secret": secret})
+        return rows
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        """Never: no rows are a meaning too."""
+        return False
+
+
+class HeadersField(forms.Field):
+    """Request headers as the service takes them."""
+
+    widget = HeadersWidget
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether a row differs from what is stored, or brings a new secret."""
+        return bool(list(initial or []) != list(data or []))

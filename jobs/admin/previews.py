@@ -1,0 +1,50 @@
+"""The next slots of a schedule that is being typed in the form."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from jobs.admin.fields import DurationField, UtcField
+from jobs.errors import InvalidInputError
+from jobs.selectors import schedule_slots
+from jobs.validation import clean_schedule
+
+_BASELINES: dict[str, tuple[str, forms.Field]] = {
+    "interval": ("baseline_interval_ms", DurationField()),
+    "cron": ("baseline_cron", forms.CharField()),
+    "once": ("run_once_at", UtcField()),
+}
+_WINDOW: dict[str, forms.Field] = {"starts_at": UtcField(required=False), "ends_at": UtcField(required=False)}
+
+
+def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    """The next ten slots by the clock of the zone and in UTC, if it were saved now; or the first fault and its field.
+
+    `values` are the texts of the form's fields.
+    """
+    column, field = _BASELINES.get(values.get("baseline_kind", ""), _BASELINES["interval"])
+    schedule: dict[str, Any] = {"timezone": values.get("timezone", "").strip() or "UTC"}
+    try:
+        for name, typed in {column: field, **_WINDOW}.items():
+            current = name
+            schedule[name] = typed.clean(values.get(name, ""))
+        slots = schedule_slots(clean_schedule(schedule, now=now), now=now)
+    except ValidationError as error:
+        return {"field": current, "fault": " ".join(error.messages)}
+    except InvalidInputError as error:
+        return {"field": error.faults[0].field, "fault": error.faults[0].message}
+    return {
+        "zone": schedule["timezone"],
+        "slots": [{"at": slot.at.isoformat(), "utc": f"{slot.at:%Y-%m-%d %H:%M:%S}", "local": slot.local} for slot in slots],
+    }
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The zones to choose from: those named after places, and UTC. Others that are accepted may be typed."""
+    return ("UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/")))
