@@ -72,7 +72,7 @@ class MayReadOrWrite(BasePermission):
         """Whether the caller is known and the scope suffices."""
         if not isinstance(request.user, User):
             return False
-        if request.auth is None or Scope.WRITE in request.auth.scopes:
+        if not isinstance(request.auth, ApiKey) or Scope.WRITE in request.auth.scopes:
             return True
         return request.method in SAFE_METHODS or getattr(view, "reads_only", False)
 

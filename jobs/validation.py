@@ -281,7 +281,7 @@ def _rules(field: str, value: object) -> object:
 
 
 _DEFAULTS: Clean = {
-    name: Endpoint._meta.get_field(name).get_default()
+    name: Endpoint._meta.get_field(name).get_default()  # type: ignore[union-attr]
     for name in (
         *("description", "method", "headers", "timeout_ms", "max_response_bytes", "timezone", "jitter_ms"),
         *("retry_limit", "on_worker_loss", "planner_mode", "rules"),

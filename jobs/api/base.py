@@ -15,7 +15,7 @@ from jobs.api.outputs import ErrorsOutput
 from jobs.api.protocol import json_body
 from jobs.selectors import capped_count
 
-Shape = type[serializers.BaseSerializer[Any]]
+Shape = type[serializers.Serializer[Any]]
 Method = TypeVar("Method", bound=Callable[..., Response])
 
 

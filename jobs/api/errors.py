@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist
 from django.http import UnreadablePostError
-from django.http.multipartparser import MultiPartParserError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
@@ -19,7 +18,7 @@ from jobs.errors import ConflictError, Fault, InvalidInputError
 _PLAIN_CODES = {"authentication_failed": "not_authenticated", "error": "internal_error", "parse_error": "malformed"}
 
 
-class Handler(ExceptionHandler):  # type: ignore[misc]
+class Handler(ExceptionHandler):
     """Turns what services, models and Django raise into API errors."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
@@ -32,14 +31,12 @@ class Handler(ExceptionHandler):  # type: ignore[misc]
                 return RefusedError(409, Fault(None, exc.code, str(exc)))
             case ObjectDoesNotExist():
                 return NotFound()
-            case RequestDataTooBig():
-                return RefusedError(413, Fault(None, "too_large", "The request is too large."))
-            case SuspiciousOperation() | MultiPartParserError() | UnreadablePostError():
+            case UnreadablePostError():
                 return ParseError("The request cannot be read.", code="malformed")
-        return super().convert_known_exceptions(exc)  # type: ignore[no-any-return]
+        return super().convert_known_exceptions(exc)
 
 
-class Formatter(ExceptionFormatter):  # type: ignore[misc]
+class Formatter(ExceptionFormatter):
     """Writes the shape."""
 
     def run(self) -> dict[str, Any]:
@@ -48,7 +45,7 @@ class Formatter(ExceptionFormatter):  # type: ignore[misc]
             return error_body(*self.exc.faults)
         if isinstance(self.exc, ValidationError):
             return error_body(*_faults(self.exc.detail, ""))
-        code = self.exc.detail.code
+        code = str(getattr(self.exc.detail, "code", self.exc.default_code))
         message = REFUSAL if self.exc.status_code == 401 else str(self.exc.detail)
         return error_body(Fault(None, _PLAIN_CODES.get(code, code), message))
 

@@ -9,6 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
+from rest_framework.settings import api_settings
 
 from jobs.validation import EARLIEST, LATEST
 
@@ -70,7 +71,7 @@ class InstantField(serializers.DateTimeField):
         "out_of_range": "Give a time in the years 2000 to 2199.",
     }
 
-    def to_internal_value(self, data: object) -> datetime:  # type: ignore[override]
+    def to_internal_value(self, data: object) -> datetime:
         if not isinstance(data, str) or not _INSTANT.fullmatch(data):
             self.fail("invalid_instant")
         try:
@@ -104,7 +105,8 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise serializers.ValidationError("Give a JSON object.", code="invalid_type")
+            fault = ErrorDetail("Give a JSON object.", code="invalid_type")
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [fault]})
         errors: dict[str, Any] = {}
         for key in data:
             if key in self.shown_only:

@@ -22,7 +22,7 @@ from scheduling.decision import Source
 
 MAX_PAGE = 200
 MAX_OFFSET = 1_000_000
-_OPTIONAL = {"required": False, "allow_null": True}
+_OPTIONAL: dict[str, Any] = {"required": False, "allow_null": True}
 
 
 class ScheduleInput(StrictSerializer):
@@ -156,7 +156,9 @@ class RunQuery(PageQuery):
     """Which runs."""
 
     status = serializers.ChoiceField(choices=RunStatus.choices, required=False)
-    source = serializers.ChoiceField(choices=[source.value for source in Source], required=False)
+    source = serializers.ChoiceField(  # type: ignore[assignment]
+        choices=[source.value for source in Source], required=False
+    )
 
 
 class HealthQuery(serializers.Serializer[dict[str, Any]]):

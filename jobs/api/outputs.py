@@ -32,7 +32,7 @@ class JobOutput(serializers.Serializer[Job]):
 class CandidateOutput(serializers.Serializer[Mapping[str, Any]]):
     """One time that could have been next, and what became of it."""
 
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     at = serializers.CharField(allow_null=True)
     verdict = serializers.CharField()
     note = serializers.CharField()
@@ -43,7 +43,7 @@ class DecisionOutput(serializers.Serializer[Mapping[str, Any]]):
 
     runAt = serializers.CharField(source="run_at", allow_null=True)
     slotAt = serializers.CharField(source="slot_at", allow_null=True)
-    source = serializers.CharField(allow_null=True)
+    source = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     attempt = serializers.IntegerField()
     sentence = serializers.CharField()
     candidates = CandidateOutput(many=True)
@@ -108,7 +108,7 @@ class RunOutput(serializers.Serializer[Run]):
     scheduledFor = serializers.DateTimeField(source="scheduled_for")
     dueAt = serializers.DateTimeField(source="due_at")
     attempt = serializers.IntegerField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     status = serializers.CharField()
     startedAt = serializers.DateTimeField(source="started_at")
     finishedAt = serializers.DateTimeField(source="finished_at")
@@ -269,7 +269,7 @@ class ErrorOutput(serializers.Serializer[Mapping[str, Any]]):
     """One fault."""
 
     code = serializers.CharField()
-    field = serializers.CharField(allow_null=True, help_text="A path like endpoints[0].name.")  # type: ignore[assignment]
+    field = serializers.CharField(allow_null=True, help_text="A path like endpoints[0].name.")
     message = serializers.CharField()
 
 

@@ -20,7 +20,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     """Describes both headers that carry a key."""
 
     target_class = "accounts.authentication.ApiKeyAuthentication"
-    name = ["apiKey", "bearer"]  # type: ignore[assignment]
+    name = ["apiKey", "bearer"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
         """The two schemes, in the order of their names."""
