@@ -1,6 +1,7 @@
 """The calls that one worker has in hand, shared by its threads."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
@@ -50,6 +51,12 @@ class Book:
         """Everything in hand at this moment, by run."""
         with self._lock:
             return dict(self._entries)
+
+    def counts(self) -> tuple[Counter[UUID], Counter[str]]:
+        """How many calls each owner and each host has in hand."""
+        with self._lock:
+            claims = [entry.claim for entry in self._entries.values()]
+        return Counter(claim.owner_id for claim in claims), Counter(claim.host for claim in claims)
 
     def hand_in(self, outcome: Outcome) -> None:
         """Leaves the outcome of a call that was never made, for the settler."""

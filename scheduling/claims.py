@@ -1,23 +1,24 @@
-"""Claims and leases: which worker may call which endpoint. Set-based SQL; the only module that takes or renews a lease.
+"""Claims: which worker calls which endpoint next. Set-based SQL; the only module that takes a lease.
 
-A claim is one statement: it picks due rows, skipping those that another worker is just claiming, sets the lease with
-a new fence, and inserts the runs. Only what it returned after its commit may be called.
+A claim picks due rows, skipping those that another worker is just claiming, sets the lease with a new fence, and
+inserts the runs, in one transaction. Only what it returned, after its commit, may be called.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from cronicorn.runtime.clock import database_now
-from jobs.models import RunStatus, WorkerLossPolicy
+from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
+from scheduling.cadence import parse_cadence
 from scheduling.decision import Source
-from scheduling.plan_row import Consequence, PlanRow, apply_loss
+from scheduling.plan_row import OVERDUE_SOURCES, PlanRow
+from scheduling.tardiness import Tardy, judge_tardiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class Claim:
     """An endpoint that this worker holds, with its run and all that the call needs.
 
     `run_id` is None when the slot had a run already: then nothing may be called and the claim must be released.
+    `signing_keys` are the owner's live ones, newest first, each as its id and its sealed secret.
     """
 
     run_id: UUID | None
     endpoint_id: UUID
     owner_id: UUID
+    host: str
     fence: int
     slot_at: datetime
     due_at: datetime
@@ -46,17 +49,86 @@ class Claim:
     synthetic: bool
     config_version: int
     claimed_at: datetime
+    signing_keys: list[list[str]]
 
 
-# The subquery around clock_timestamp() makes it one value for the statement, which an index can serve.
-_CLAIM = f"""
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
-due AS MATERIALIZED (
-    SELECT id FROM job_endpoints
-    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL
-        AND next_run_at <= (SELECT now + make_interval(secs => %(horizon)s) FROM clock)
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many calls one owner and one host may have in hand, and how many each has; the default is no limit."""
+
+    per_owner: int = 1_000_000
+    per_host: int = 1_000_000
+    owners: Mapping[UUID, int] = field(default_factory=dict)
+    hosts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def full_owners(self) -> list[UUID]:
+        """Owners that may get no more for now."""
+        return [owner for owner, count in self.owners.items() if count >= self.per_owner]
+
+    @property
+    def full_hosts(self) -> list[str]:
+        """Hosts that may get no more for now."""
+        return [host for host, count in self.hosts.items() if count >= self.per_host]
+
+
+# Due rows, oldest first. Each subquery of the clock is one value for the statement, which an index can serve.
+_PICK_OLDEST = """
+    SELECT id, owner_id, host, next_run_at FROM job_endpoints
+    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT until FROM clock)
+        AND host <> ALL(%(full_hosts)s)
     ORDER BY next_run_at LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# The same with some owners at their limit: hops from owner to owner along an index, so that the waiting rows of a
+# full owner, however many stand in front, are not read.
+_PICK_IN_LANES = """
+    SELECT picked.* FROM lanes CROSS JOIN LATERAL (
+        SELECT id, owner_id, host, next_run_at FROM job_endpoints
+        WHERE owner_id = lanes.owner_id AND lease_owner IS NULL AND next_run_at IS NOT NULL
+            AND next_run_at <= (SELECT until FROM clock) AND host <> ALL(%(full_hosts)s)
+        ORDER BY next_run_at LIMIT %(limit)s
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) picked
+    WHERE lanes.owner_id <> ALL(%(full_owners)s)
+    ORDER BY picked.next_run_at LIMIT %(limit)s
+"""
+_LANES = """
+lanes AS (
+    (SELECT owner_id FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL ORDER BY owner_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.owner_id FROM job_endpoints e
+            WHERE e.lease_owner IS NULL AND e.next_run_at IS NOT NULL AND e.owner_id > lanes.owner_id
+            ORDER BY e.owner_id LIMIT 1)
+    FROM lanes WHERE lanes.owner_id IS NOT NULL
+),
+"""
+
+
+def _statement(lanes: str, pick: str) -> str:
+    manual = f"e.next_source = '{Source.MANUAL}'"
+    # A one-shot hint that a pause held back is served by the run at the end of the pause.
+    oneshot = (
+        f"(e.next_source = '{Source.AI_ONESHOT}'"
+        f" OR e.next_source = '{Source.PAUSED}' AND e.ai_hint_next_run_at <= e.next_run_at)"
+    )
+    return f"""
+WITH RECURSIVE clock AS MATERIALIZED (
+    SELECT now, now + make_interval(secs => %(horizon)s) AS until FROM (SELECT clock_timestamp() AS now) read
+),
+{lanes}
+picked AS MATERIALIZED ({pick}),
+due AS MATERIALIZED (
+    SELECT ranked.id FROM (
+        SELECT id, host, owner_id,
+               row_number() OVER (PARTITION BY host ORDER BY next_run_at) AS nth_of_host,
+               row_number() OVER (PARTITION BY owner_id ORDER BY next_run_at) AS nth_of_owner
+        FROM picked
+    ) ranked
+    LEFT JOIN UNNEST(%(hosts)s::text[], %(host_counts)s::integer[]) AS h(host, held) ON h.host = ranked.host
+    LEFT JOIN UNNEST(%(owners)s::uuid[], %(owner_counts)s::integer[]) AS o(id, held) ON o.id = ranked.owner_id
+    WHERE nth_of_host + COALESCE(h.held, 0) <= %(per_host)s AND nth_of_owner + COALESCE(o.held, 0) <= %(per_owner)s
 ),
 claimed AS (
     UPDATE job_endpoints e SET
@@ -65,17 +137,17 @@ claimed AS (
         fence = e.fence + 1,
         last_slot_at = GREATEST(e.last_slot_at, e.next_slot_at),
         last_started_at = GREATEST(clock.now, e.next_run_at),
-        manual_run_at = CASE WHEN e.next_source <> '{Source.MANUAL}' THEN e.manual_run_at END,
-        manual_run_by = CASE WHEN e.next_source <> '{Source.MANUAL}' THEN e.manual_run_by END,
-        ai_hint_next_run_at = CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_at END,
-        ai_hint_next_run_expires_at =
-            CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_expires_at END,
-        ai_hint_next_run_reason = CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_reason END,
-        ai_hint_next_run_set_by = CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_set_by END,
-        ai_hint_next_run_proposal_id =
-            CASE WHEN e.next_source <> '{Source.AI_ONESHOT}' THEN e.ai_hint_next_run_proposal_id END,
-        retries_used = CASE WHEN e.next_source = '{Source.RETRY}' THEN e.retries_used ELSE 0 END,
-        retry_at = NULL, retry_slot_at = NULL, retry_attempt = NULL
+        manual_run_at = CASE WHEN NOT {manual} THEN e.manual_run_at END,
+        manual_run_by = CASE WHEN NOT {manual} THEN e.manual_run_by END,
+        ai_hint_next_run_at = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_at END,
+        ai_hint_next_run_expires_at = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_expires_at END,
+        ai_hint_next_run_reason = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_reason END,
+        ai_hint_next_run_set_by = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_set_by END,
+        ai_hint_next_run_proposal_id = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_proposal_id END,
+        retries_used = CASE WHEN e.next_source IN ('{Source.RETRY}', '{Source.MANUAL}') THEN e.retries_used ELSE 0 END,
+        retry_at = CASE WHEN {manual} THEN e.retry_at END,
+        retry_slot_at = CASE WHEN {manual} THEN e.retry_slot_at END,
+        retry_attempt = CASE WHEN {manual} THEN e.retry_attempt END
     FROM due, clock
     WHERE e.id = due.id
     RETURNING e.*, clock.now AS claimed_at
@@ -89,101 +161,135 @@ started AS (
     ON CONFLICT DO NOTHING
     RETURNING id, endpoint_id
 )
-SELECT s.id, c.id, c.owner_id, c.fence, c.next_slot_at, c.next_run_at, c.next_attempt, c.next_source, c.url,
+SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c.next_attempt, c.next_source, c.url,
        c.method, c.headers::text, c.headers_sealed, c.body, c.timeout_ms, c.max_response_bytes,
-       c.success_criteria::text, j.is_synthetic, c.config_version, c.claimed_at
+       c.success_criteria::text, j.is_synthetic, c.config_version, c.claimed_at,
+       ARRAY(SELECT ARRAY[k.id::text, k.sealed] FROM signing_keys k
+             WHERE k.owner_id = c.owner_id AND (k.retires_at IS NULL OR k.retires_at > c.claimed_at)
+             ORDER BY k.created_at DESC, k.id DESC),
+       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
 """
 
 
-def claim_due(*, worker: str, limit: int, lease: timedelta, horizon: timedelta = timedelta(0)) -> list[Claim]:
-    """Claims up to `limit` endpoints that are due within `horizon`, oldest first. What it returns is committed.
+_CLAIM_OLDEST = _statement("", _PICK_OLDEST)
+_CLAIM_IN_LANES = _statement(_LANES, _PICK_IN_LANES)
 
-    An exception means that nothing may be called, although the claim may stand: its lease then runs out.
+
+def claim_due(
+    *, worker: str, limit: int, lease: timedelta, horizon: timedelta = timedelta(0), share: Share | None = None
+) -> list[Claim]:
+    """Claims up to `limit` endpoints that are due within `horizon`, oldest first, each owner and host within its share.
+
+    Slots that passed while nobody could claim are folded into one run, or written off as missed where the owner set
+    a grace. Atomic; what it returns is committed. An exception means that nothing may be called, although the claim
+    may stand: its lease then runs out.
     """
-    with connection.cursor() as cursor:
+    share = share or Share()
+    full_owners = share.full_owners
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            _CLAIM,
+            _CLAIM_IN_LANES if full_owners else _CLAIM_OLDEST,
             {
                 "limit": limit,
                 "worker": worker,
                 "lease": lease.total_seconds(),
                 "horizon": horizon.total_seconds(),
+                "per_owner": share.per_owner,
+                "per_host": share.per_host,
+                "owners": list(share.owners),
+                "owner_counts": list(share.owners.values()),
+                "hosts": list(share.hosts),
+                "host_counts": list(share.hosts.values()),
+                "full_owners": full_owners,
+                "full_hosts": share.full_hosts,
             },
         )
-        return [_claim(row) for row in cursor.fetchall()]
+        claims, tardy = [], {}
+        for *values, interval_ms, anchor_at, cron, zone, ends_at, grace_ms in cursor.fetchall():
+            claim = _claim(values)
+            claims.append(claim)
+            if claim.run_id is not None and claim.source in OVERDUE_SOURCES:
+                late = judge_tardiness(
+                    slot_at=claim.slot_at,
+                    now=claim.claimed_at,
+                    interval_ms=interval_ms,
+                    anchor_at=anchor_at,
+                    cadence=parse_cadence(cron, zone) if cron is not None else None,
+                    ends_at=ends_at,
+                    grace_ms=grace_ms,
+                )
+                if late is not None:
+                    tardy[claim.run_id] = late
+        if tardy:
+            claims = _settle_tardy(cursor, claims, tardy)
+    return claims
 
 
-def _claim(row: tuple[Any, ...]) -> Claim:
-    values = list(row)
-    for index in (10, 15):
+def _claim(values: list[Any]) -> Claim:
+    for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)
 
 
-# What must be true of a claimed call at the moment when it starts; rows come back only where it no longer is.
-_RECHECK = f"""
-SELECT h.run_id, e.url, e.method, e.headers::text, e.headers_sealed, e.body, e.timeout_ms, e.max_response_bytes,
-       e.success_criteria::text, e.config_version,
-       (e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s) AS lost,
-       (e.status <> 'active' OR j.status <> 'active'
-        OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')) IS TRUE AS stopped
-FROM UNNEST(%(runs)s::uuid[], %(endpoints)s::uuid[], %(fences)s::bigint[], %(versions)s::integer[],
-            %(dues)s::timestamptz[], %(sources)s::text[]) AS h(run_id, endpoint_id, fence, version, due_at, source)
-LEFT JOIN job_endpoints e ON e.id = h.endpoint_id
-LEFT JOIN jobs j ON j.id = e.job_id
-WHERE e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s
-   OR e.status <> 'active' OR j.status <> 'active' OR e.config_version <> h.version
-   OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')
-"""
+def _settle_tardy(cursor: Any, claims: list[Claim], tardy: Mapping[UUID, Tardy]) -> list[Claim]:
+    """Moves late runs to the latest slot, writes off those beyond their grace, and returns what is left to call."""
+    kept: list[Claim] = []
+    missed: list[Claim] = []
+    late: list[tuple[Claim, Tardy]] = []
+    for claim in claims:
+        judged = tardy.get(claim.run_id) if claim.run_id is not None else None
+        if judged is None:
+            kept.append(claim)
+            continue
+        late.append((claim, judged))
+        if judged.missed:
+            missed.append(claim)
+        else:
+            kept.append(replace(claim, slot_at=judged.latest_at))
+    cursor.execute(
+        f"""
+        UPDATE runs r SET scheduled_for = p.scheduled_for, coalesced_slots = p.folded, coalesced_until = p.latest,
+            status = CASE WHEN p.missed THEN '{RunStatus.MISSED}' ELSE r.status END,
+            decision = r.decision || jsonb_build_object('sentence', concat(r.decision ->> 'sentence', ' ', p.words))
+        FROM UNNEST(%s::uuid[], %s::timestamptz[], %s::integer[], %s::timestamptz[], %s::boolean[], %s::text[])
+            AS p(id, scheduled_for, folded, latest, missed, words)
+        WHERE r.id = p.id
+        """,
+        [
+            [claim.run_id for claim, _ in late],
+            [judged.scheduled_for for _, judged in late],
+            [judged.folded for _, judged in late],
+            [judged.latest_at for _, judged in late],
+            [judged.missed for _, judged in late],
+            [judged.words for _, judged in late],
+        ],
+    )
+    cursor.execute(
+        """
+        UPDATE job_endpoints e SET last_slot_at = GREATEST(e.last_slot_at, p.latest)
+        FROM UNNEST(%s::uuid[], %s::timestamptz[]) AS p(id, latest) WHERE e.id = p.id
+        """,
+        [[claim.endpoint_id for claim, _ in late], [judged.latest_at for _, judged in late]],
+    )
+    if missed:
+        _plan_past(cursor, missed)
+    return kept
 
 
-@dataclass(frozen=True, slots=True)
-class Rechecked:
-    """What changed under claims that wait: lost leases, stopped endpoints, and claims with an edited request."""
-
-    lost: list[UUID]
-    stopped: list[UUID]
-    edited: list[Claim]
-
-
-def recheck(*, worker: str, waiting: Mapping[UUID, Claim]) -> Rechecked:
-    """Looks at the rows of waiting claims again, in one statement. A hint does not revoke a claimed slot."""
-    claims = list(waiting.values())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _RECHECK,
-            {
-                "worker": worker,
-                "runs": list(waiting),
-                "endpoints": [claim.endpoint_id for claim in claims],
-                "fences": [claim.fence for claim in claims],
-                "versions": [claim.config_version for claim in claims],
-                "dues": [claim.due_at for claim in claims],
-                "sources": [claim.source for claim in claims],
-            },
-        )
-        rows = cursor.fetchall()
-    lost = [run_id for run_id, *_, gone, _ in rows if gone]
-    stopped = [run_id for run_id, *_, gone, stop in rows if stop and not gone]
-    edited = [_edited(waiting[run_id], values) for run_id, *values, gone, stop in rows if not gone and not stop]
-    return Rechecked(lost, stopped, edited)
-
-
-def _edited(claim: Claim, values: list[Any]) -> Claim:
-    url, method, headers, sealed, body, timeout_ms, max_bytes, criteria, version = values
-    return replace(
-        claim,
-        url=url,
-        method=method,
-        headers=json.loads(headers),
-        headers_sealed=sealed,
-        body=body,
-        timeout_ms=timeout_ms,
-        max_response_bytes=max_bytes,
-        success_criteria=json.loads(criteria) if criteria is not None else None,
-        config_version=version,
+def _plan_past(cursor: Any, missed: list[Claim]) -> None:
+    """Gives endpoints back whose slot was written off, planned past it; failures are not touched."""
+    cursor.execute(
+        f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
+        [[claim.endpoint_id for claim in missed]],
+    )
+    rows = [PlanRow(*values) for values in cursor.fetchall()]
+    decisions = [plan(row, missed[0].claimed_at, unclaimed=False) for row in rows]
+    cursor.execute(
+        f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
+        f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
+        [[row.id for row in rows], *plan_arrays(rows, decisions)],
     )
 
 
@@ -207,122 +313,3 @@ def look_ahead() -> Horizon:
             """
         )
         return Horizon(*cursor.fetchone())
-
-
-def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> set[UUID]:
-    """Prolongs the leases of (endpoint, fence) pairs; returns the endpoints that are still this worker's."""
-    if not held:
-        return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE job_endpoints e SET lease_until = clock_timestamp() + make_interval(secs => %s)
-            FROM UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence)
-            WHERE e.id = h.id AND e.fence = h.fence AND e.lease_owner = %s
-            RETURNING e.id
-            """,
-            [lease.total_seconds(), [endpoint for endpoint, _ in held], [fence for _, fence in held], worker],
-        )
-        return {row[0] for row in cursor.fetchall()}
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """A call whose worker was lost, and what follows."""
-
-    endpoint_id: UUID
-    run_id: UUID | None
-    slot_at: datetime | None
-    worker: str
-    losses: int
-    consequence: Consequence
-
-
-def reap(*, limit: int = 100) -> list[Reaped]:
-    """Takes endpoints back whose lease ran out, abandons their runs and plans them anew.
-
-    The slot is repeated with the next attempt, skipped where the endpoint says so, given up after three losses; six
-    in a row pause the endpoint. Atomic; rows that another worker is reaping are passed over.
-    """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
-            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.lease_owner IS NOT NULL AND e.lease_until < (SELECT clock_timestamp())"
-            " ORDER BY e.id LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED",
-            [limit],
-        )
-        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
-        if not found:
-            return []
-        abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
-        now = database_now(cursor)
-        reaped = []
-        for row, owner, policy in found:
-            run_id, slot_at, attempt = abandoned.get(row.id, (None, None, 0))
-            skip = policy == WorkerLossPolicy.SKIP
-            consequence = apply_loss(row, slot_at=slot_at, attempt=attempt, skip=skip, now=now)
-            reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
-        rows = [row for row, *_ in found]
-        decisions = [plan(row, now, unclaimed=False) for row in rows]
-        cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
-            " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
-            " pause_reason = p.pause_reason,"
-            " paused_by = CASE WHEN p.paused_by_system THEN 'system' ELSE e.paused_by END,"
-            " pause_proposal_id = CASE WHEN p.paused_by_system THEN NULL ELSE e.pause_proposal_id END"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::smallint[], %s::timestamptz[], %s::text[], %s::boolean[])"
-            f" AS p(id, {PLAN_COLUMNS}, loss_count, paused_until, pause_reason, paused_by_system)"
-            " WHERE e.id = p.id",
-            [
-                [row.id for row in rows],
-                *plan_arrays(rows, decisions),
-                [row.loss_count for row in rows],
-                [row.paused_until for row in rows],
-                [row.pause_reason for row in rows],
-                [item.consequence is Consequence.PAUSE for item in reaped],
-            ],
-        )
-    return reaped
-
-
-def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[UUID, datetime, int]]:
-    cursor.execute(
-        f"""
-        UPDATE runs SET status = '{RunStatus.ABANDONED}', finished_at = clock_timestamp(), error_kind = 'worker_lost',
-            error_message = 'The worker that held this call was lost; the call may or may not have been made.'
-        WHERE endpoint_id = ANY(%s) AND status = '{RunStatus.RUNNING}'
-        RETURNING endpoint_id, id, scheduled_for, attempt
-        """,
-        [endpoint_ids],
-    )
-    return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
-
-
-def release(*, worker: str, claims: Sequence[Claim]) -> None:
-    """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
-
-    A claim without a run met a slot that had one already: what still counts as running there is ended.
-    """
-    endpoint_ids = [claim.endpoint_id for claim in claims]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence) ON h.id = e.id AND h.fence = e.fence"
-            " WHERE e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
-            [endpoint_ids, [claim.fence for claim in claims], worker],
-        )
-        rows = [PlanRow(*values) for values in cursor.fetchall()]
-        held = {row.id for row in rows}
-        cursor.execute(
-            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
-            [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],
-        )
-        _abandon_running(cursor, [claim.endpoint_id for claim in claims if claim.run_id is None])
-        now = database_now(cursor)
-        decisions = [plan(row, now, unclaimed=False) for row in rows]
-        cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
-            [[row.id for row in rows], *plan_arrays(rows, decisions)],
-        )

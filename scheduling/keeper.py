@@ -11,8 +11,9 @@ from cronicorn.runtime.clock import boot_seconds
 from jobs.heartbeats import beat
 from jobs.models import WorkerKind
 from scheduling.book import Book
-from scheduling.claims import recheck, release, renew
 from scheduling.dispatch import Dispatcher
+from scheduling.gate import recheck
+from scheduling.leases import release, renew
 from scheduling.starter import Starter
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,10 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.alarm import Alarm
 from scheduling.book import Book, InHand
-from scheduling.claims import claim_due, look_ahead, reap, release
+from scheduling.claims import Share, claim_due, look_ahead
 from scheduling.dispatch import Dispatcher
 from scheduling.keeper import CHECK_EVERY, Keeper
+from scheduling.leases import reap, release
 from scheduling.listener import listen
 from scheduling.plan_row import Consequence
 from scheduling.settler import Settler
@@ -31,6 +32,9 @@ from scheduling.starter import Starter
 logger = logging.getLogger(__name__)
 
 CLAIM_EVERY = 0.2
+AFTER_EMPTY_CLAIM = 0.02
+# An owner alone leaves some slots free all the same, so that another's single call need not wait for a long one.
+HALF, ALL_BUT_A_RESERVE = 0.5, 0.9
 CLOCK_STEP = timedelta(seconds=2)
 LAST_SETTLES = 4.0
 
@@ -44,6 +48,7 @@ class WorkerOptions:
     """
 
     concurrency: int = 200
+    per_host: int = 20
     batch_size: int = 100
     poll_interval: float = 5.0
     horizon: float = 1.0
@@ -135,6 +140,17 @@ class Worker:
                 connection.close()
             self._alarm.sleep(pause, self._stop)
 
+    def _share(self) -> Share:
+        """What owners and hosts may still get. One owner gets half of the slots while another has calls in hand."""
+        owners, hosts = self._book.counts()
+        part = HALF if len(owners) > 1 else ALL_BUT_A_RESERVE
+        return Share(
+            per_owner=max(1, int(self._options.concurrency * part)),
+            per_host=self._options.per_host,
+            owners=owners,
+            hosts=hosts,
+        )
+
     def _start_loop(self) -> None:
         self._starter.run(self._drained)
 
@@ -188,7 +204,8 @@ class Worker:
             left = (view.next_due_at - view.now).total_seconds()
             # Rows on the horizon are gathered for a moment, so that a steady stream costs few claims.
             waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
-        return max(0.0, min(waits))
+        # What is due and was not claimed belongs to a full owner or host, or is in another worker's hands just now.
+        return max(AFTER_EMPTY_CLAIM, min(waits))
 
     def _reap(self) -> None:
         for item in reap():
@@ -213,6 +230,7 @@ class Worker:
             limit=free,
             lease=timedelta(seconds=self._options.lease),
             horizon=horizon,
+            share=self._share(),
         )
         if claims:
             self._clock.observe(claims[0].claimed_at, sent_ns, monotonic_ns())

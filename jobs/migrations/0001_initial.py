@@ -367,6 +367,10 @@ class Migration(migrations.Migration):
             model_name='runresponse',
             index=models.Index(fields=['endpoint', '-received_at'], name='responses_by_endpoint'),
         ),
+        migrations.AddIndex(
+            model_name='endpoint',
+            index=models.Index(condition=models.Q(('lease_owner__isnull', True), ('next_run_at__isnull', False)), fields=['owner', 'next_run_at'], name='endpoints_due_by_owner'),
+        ),
         # Room on each page for the new versions of rows that every run updates.
         migrations.RunSQL("ALTER TABLE job_endpoints SET (fillfactor = 70)", "ALTER TABLE job_endpoints RESET (fillfactor)"),
         migrations.RunSQL("ALTER TABLE runs SET (fillfactor = 85)", "ALTER TABLE runs RESET (fillfactor)"),

@@ -167,6 +167,11 @@ class Endpoint(models.Model):
                 condition=Q(lease_owner__isnull=True, next_run_at__isnull=False),
                 name="endpoints_due",
             ),
+            models.Index(
+                fields=["owner", "next_run_at"],
+                condition=Q(lease_owner__isnull=True, next_run_at__isnull=False),
+                name="endpoints_due_by_owner",
+            ),
             models.Index(fields=["lease_until"], condition=Q(lease_owner__isnull=False), name="endpoints_leased"),
             models.Index(fields=["owner", "-created_at"], name="endpoints_by_owner"),
             models.Index(fields=["last_run_at"], name="endpoints_by_last_run"),

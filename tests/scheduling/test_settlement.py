@@ -12,7 +12,8 @@ from cronicorn.runtime.clock import DatabaseClock
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, Run, RunResponse
 from scheduling.book import Book, InHand
-from scheduling.claims import Claim, claim_due, reap
+from scheduling.claims import Claim, claim_due
+from scheduling.leases import reap
 from scheduling.outcome import Blame, ErrorKind, Outcome, Timings
 from scheduling.requests import bare_call
 from scheduling.settlement import Result, settle

@@ -27,6 +27,9 @@ class Command(BaseCommand):
         """Declares the options; each default is a setting."""
         env = settings.ENV
         parser.add_argument("--concurrency", type=int, default=env.scheduler_concurrency, help="calls in flight")
+        parser.add_argument(
+            "--per-host", type=int, default=env.scheduler_per_host, help="calls in flight to one destination host"
+        )
         parser.add_argument("--batch-size", type=int, default=env.scheduler_batch_size, help="endpoints per claim")
         parser.add_argument(
             "--poll-interval",
@@ -38,7 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name in ("concurrency", "batch_size", "poll_interval"):
+        for name in ("concurrency", "per_host", "batch_size", "poll_interval"):
             if options[name] <= 0:
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
         if settings.ENV.egress_allow:
@@ -49,6 +52,7 @@ class Command(BaseCommand):
             dispatcher=HttpxDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
             options=WorkerOptions(
                 concurrency=options["concurrency"],
+                per_host=options["per_host"],
                 batch_size=min(options["batch_size"], options["concurrency"]),
                 poll_interval=options["poll_interval"],
                 lease=float(settings.ENV.lease_seconds),
