@@ -20,8 +20,8 @@ os.environ.update(
     }
 )
 
-from cronicorn.settings import *  # noqa: E402, F403
-from cronicorn.settings import ENV  # noqa: E402
+from cronicorn.settings import *  # noqa: F403
+from cronicorn.settings import ENV
 
 STATIC_ROOT = ENV.data_dir / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing, and warnings are errors

@@ -64,7 +64,7 @@ class Supervisor:
             start_new_session=True,
         )
         self._processes[name] = process
-        assert process.stdout is not None  # noqa: S101  asked for above
+        assert process.stdout is not None
         threads = [
             threading.Thread(target=self._relay, args=(name, process.stdout), daemon=True),
             threading.Thread(target=self._await_end, args=(process,), daemon=True),
