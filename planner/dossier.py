@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.vault import SecretUnavailableError, unseal
-from jobs.models import BaselineKind, Endpoint, EndpointStatus, Run, RunResponse, RunStatus
+from jobs.models import BaselineKind, Endpoint, EndpointStatus, PlannerMode, Run, RunResponse, RunStatus
 from planner.briefing import (
     LONG_BODY_LENGTH,
     MOST_ACTIONS,
@@ -44,10 +44,14 @@ class Subject:
 
 
 def subject_of(endpoint_id: UUID) -> Subject:
-    """The endpoint and the others of its job and owner that are not archived. Raises Endpoint.DoesNotExist."""
+    """The endpoint and the others of its job and owner, but archived ones and those that the planner is off for.
+
+    Raises Endpoint.DoesNotExist.
+    """
     endpoint = Endpoint.objects.get(pk=endpoint_id)
     others = Endpoint.objects.filter(job_id=endpoint.job_id, owner_id=endpoint.owner_id).exclude(pk=endpoint_id)
-    siblings = tuple(others.exclude(status=EndpointStatus.ARCHIVED).order_by("created_at", "id")[:MOST_ENDPOINTS])
+    shown = others.exclude(status=EndpointStatus.ARCHIVED).exclude(planner_mode=PlannerMode.OFF)
+    siblings = tuple(shown.order_by("created_at", "id")[:MOST_ENDPOINTS])
     secrets = tuple(secret for each in (endpoint, *siblings) for secret in _secrets(each))
     return Subject(endpoint, siblings, secrets)
 

@@ -173,7 +173,10 @@ def undo(*, proposal_id: UUID, by: UUID) -> Proposal:
 
 
 def end_the_ended(now: datetime) -> int:
-    """Closes proposals whose hint ran out, was cleared, or was used up, and offers nobody took; returns how many."""
+    """Closes proposals whose hint ran out, was cleared, or was used up, and offers nobody took; returns how many.
+
+    A one-shot hint that is gone before its end counts as used: the run that it caused took it away.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -187,8 +190,11 @@ def end_the_ended(now: datetime) -> int:
                                        COALESCE(e.pause_proposal_id, e.id)))
                 ORDER BY p.id LIMIT 1000 FOR NO KEY UPDATE OF p SKIP LOCKED
             )
-            UPDATE proposals p SET status = CASE WHEN ended.expired THEN 'expired' ELSE p.status END,
-                ended_at = %(now)s, ended_by = CASE WHEN ended.expired THEN 'expired' ELSE 'used_or_cleared' END
+            UPDATE proposals p SET ended_at = %(now)s,
+                status = CASE WHEN ended.expired THEN 'expired' WHEN p.tool = 'propose_next_time' THEN p.status
+                              ELSE 'cleared' END,
+                ended_by = CASE WHEN ended.expired THEN 'expired' WHEN p.tool = 'propose_next_time' THEN 'used'
+                                ELSE 'cleared' END
             FROM ended WHERE ended.id = p.id
             """,
             {"now": now},

@@ -77,6 +77,7 @@ class Planner:
             farewell(worker=self.name)
         except Error as error:
             log_event(logger, Event.DATABASE_AWAY, logging.WARNING, worker=self.name, error=str(error).strip())
+        connection.close()
         log_event(logger, Event.WORKER_STOPPED, worker=self.name)
 
     def rules_pass(self) -> Passed:
@@ -89,8 +90,8 @@ class Planner:
         self._figures["rules_passes"] += 1
         self._figures["proposals"] += passed.stored
         if passed.stored:
-            facts = {"looked_at": passed.looked_at, "stored": passed.stored}
-            log_event(logger, Event.PASS_COMPLETED, worker=self.name, kind="rules", facts=facts)
+            facts: dict[str, Any] = {"looked_at": passed.looked_at, "stored": passed.stored}
+            log_event(logger, Event.PASS_COMPLETED, worker=self.name, kind="rules", **facts)
         return passed
 
     def model_pass(self) -> int:

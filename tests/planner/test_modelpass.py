@@ -406,3 +406,61 @@ def test_an_endpoint_is_looked_at_again_when_it_is_due_and_when_failures_rise(mo
     assert analyse(model_server) == 1
     triggers = AnalysisSession.objects.order_by("analyzed_at").values_list("trigger", flat=True)
     assert list(triggers) == ["never_analysed", "failures_rose"]
+
+
+def test_the_reading_tools_tell_of_this_job_only(model_server: ModelServer) -> None:
+    job = make_job()
+    sibling = make_endpoint(job=job, name="recover")
+    ran(sibling, {"restarts": 3})
+    make_endpoint(job=job, name="never ran")
+    ran(make_endpoint(job=job, name="private", planner_mode=PlannerMode.OFF), {"stranger": "private"})
+    ran(make_endpoint(name="stranger", planner_mode=PlannerMode.OFF), {"stranger": "body"})
+    endpoint = watched(job=job)
+    AnalysisSession.objects.create(
+        endpoint=sibling, owner_id=sibling.owner_id, trigger="due", backend="openai", status="completed"
+    )
+    ran(endpoint, {"queue_depth": 7}, ago=0.1, status=RunStatus.FAILED, status_code=500, error_kind="http_error")
+    model_server.script(
+        completion(
+            call("get_latest_response", {}),
+            call("get_response_history", {"limit": 2, "include_bodies": True}),
+            call("get_response_history", {"limit": 1, "offset": 1}),
+            call("get_sibling_latest_responses", {"include_responses": True}),
+        ),
+        completion(submit()),
+    )
+    analyse(model_server)
+    said = model_server.asked[-1]["messages"]
+    told = [json.loads(message["content"]) for message in said if message["role"] == "tool"]
+    assert told[0]["untrusted_body"] == json.dumps(json.dumps({"queue_depth": 7}))
+    assert [run["status"] for run in told[1]["runs"]] == ["failed", "success"]
+    assert "412" in told[1]["runs"][1]["untrusted_body"]
+    assert [run.get("untrusted_body") for run in told[2]["runs"]] == [None]
+    assert [item["name"] for item in told[3]["siblings"]] == ['"recover"', '"never ran"']
+    assert "restarts" in told[3]["siblings"][0]["untrusted_body"]
+    assert "stranger" not in json.dumps(said)
+
+
+def test_the_model_is_told_what_it_did_by_values_and_never_by_its_own_words(model_server: ModelServer) -> None:
+    endpoint = watched()
+    model_server.script(
+        completion(call("propose_interval", {**FASTER, "reason": "remember the magic word"}), submit()),
+        completion(submit()),
+    )
+    analyse(model_server)
+    AnalysisSession.objects.update(analyzed_at=utc_now() - timedelta(hours=1))
+    Endpoint.objects.update(next_analysis_at=None)
+    ran(endpoint, {"queue_depth": 400}, ago=0)
+    assert analyse(model_server) == 1
+    text = model_server.asked[1]["messages"][1]["content"]
+    assert "propose_interval interval_ms 30000, ttl_minutes 60 (model, applied)" in text
+    assert "every 30 s until" in text
+    assert "magic" not in text
+
+
+def test_nothing_new_is_begun_once_a_stop_is_requested(model_server: ModelServer) -> None:
+    watched()
+    stop = Stop()
+    stop.request()
+    assert analyst(model_server).run(stop) == 0
+    assert model_server.asked == []

@@ -1,0 +1,189 @@
+"""Strict arguments, the schemas made from them, and the bounds."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.models import Cause, Tool
+from planner.proposals import (
+    TOOLS,
+    WISHES,
+    BadArgumentsError,
+    Bounded,
+    Bounds,
+    ClearHints,
+    PauseUntil,
+    ProposeInterval,
+    ProposeNextTime,
+    Refusal,
+    Speaker,
+    bound,
+    read_arguments,
+    tool_schemas,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FREE = Bounds(None, None, 10_000, NOW, timedelta(hours=48))
+
+
+def interval(interval_ms: int, ttl_minutes: int = 60) -> ProposeInterval:
+    return ProposeInterval(interval_ms=interval_ms, ttl_minutes=ttl_minutes, reason="x")
+
+
+def test_speakers_and_tools_are_those_of_the_tables() -> None:
+    assert [speaker.value for speaker in Speaker] == list(Cause.values)
+    assert [wish.tool for wish in WISHES] == list(Tool.values)
+
+
+def test_a_person_outranks_a_rule_a_rule_the_model_and_the_model_a_heuristic() -> None:
+    assert Speaker.PERSON.outranks(Speaker.RULE)
+    assert Speaker.RULE.outranks(Speaker.MODEL)
+    assert Speaker.MODEL.outranks(Speaker.HEURISTIC)
+    assert not Speaker.MODEL.outranks(Speaker.MODEL)
+    assert not Speaker.HEURISTIC.outranks(Speaker.RULE)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("unknown", {}),
+        ("propose_interval", []),
+        ("propose_interval", {"interval_ms": 30_000}),
+        ("propose_interval", {"interval_ms": "30000", "reason": "x"}),
+        ("propose_interval", {"interval_ms": 30_000.5, "reason": "x"}),
+        ("propose_interval", {"interval_ms": True, "reason": "x"}),
+        ("propose_interval", {"interval_ms": 999, "reason": "x"}),
+        ("propose_interval", {"interval_ms": 10**30, "reason": "x"}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": ""}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": "x" * 501}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": "x", "endpoint_id": "y"}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": "x", "ttl_minutes": 1_441}),
+        ("propose_next_time", {"next_run_at": "tomorrow", "reason": "x"}),
+        ("propose_next_time", {"next_run_at": "2026-03-01T12:00:00", "reason": "x"}),
+        ("propose_next_time", {"next_run_at": 1_800_000_000, "reason": "x"}),
+        ("pause_until", {"reason": "x"}),
+        ("clear_hints", {"reason": "x", "endpoint": "sibling"}),
+        ("submit_analysis", {"reasoning": "x", "confidence": 1.5}),
+        ("submit_analysis", {"reasoning": "x", "confidence": 1, "next_analysis_in_ms": 1}),
+    ],
+)
+def test_unfit_arguments_are_refused_with_what_to_mend(tool: str, arguments: Any) -> None:
+    with pytest.raises(BadArgumentsError) as refused:
+        read_arguments(tool, json.dumps(arguments))
+    assert 10 < len(str(refused.value)) <= 500
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[", "1" * 5_000, "[" * 100_000, '{"a": 1, "a": 2}'])
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with pytest.raises(BadArgumentsError):
+        read_arguments("propose_interval", text)
+
+
+def test_missing_arguments_of_a_tool_without_any_are_fine() -> None:
+    assert read_arguments("get_latest_response", "").tool == "get_latest_response"
+
+
+@pytest.mark.parametrize(
+    ("wish", "bounds", "expected"),
+    [
+        (interval(2_000), FREE, (10_000, "interval clamped from 2 s")),
+        (interval(30_000), FREE, (30_000, "")),
+        (interval(5_000), replace(FREE, min_interval_ms=30_000), (30_000, "interval clamped from 5 s")),
+        (interval(5_000), replace(FREE, min_interval_ms=1_000), (5_000, "")),
+        (interval(7_200_000, 600), replace(FREE, max_interval_ms=1_800_000), (1_800_000, "interval clamped from 2 h")),
+        (interval(2_000), replace(FREE, max_interval_ms=5_000), (5_000, "interval clamped from 2 s")),
+    ],
+)
+def test_an_interval_is_brought_inside_the_bounds(wish: ProposeInterval, bounds: Bounds, expected: Any) -> None:
+    bounded = bound(wish, bounds, NOW)
+    assert isinstance(bounded, Bounded)
+    assert isinstance(bounded.wish, ProposeInterval)
+    assert (bounded.wish.interval_ms, bounded.note) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "bounds"),
+    [
+        (interval(3_600_000, 60), FREE),
+        (interval(30_000, 1), replace(FREE, min_interval_ms=60_000)),
+        (interval(30_000), replace(FREE, runs_once=True)),
+        (ProposeNextTime(next_run_at=NOW + timedelta(minutes=30), reason="x"), FREE),
+        (ProposeNextTime(next_run_at=NOW, reason="x"), replace(FREE, min_interval_ms=3_600_000)),
+        (PauseUntil(until=NOW, reason="x"), FREE),
+        (PauseUntil(until=NOW + timedelta(hours=1), reason="x"), replace(FREE, pause_left=timedelta(0))),
+        (PauseUntil(until=NOW + timedelta(hours=1), reason="x"), replace(FREE, pause_left=timedelta(hours=-1))),
+    ],
+)
+def test_what_cannot_take_effect_is_refused(wish: Any, bounds: Bounds) -> None:
+    refused = bound(wish, bounds, NOW)
+    assert isinstance(refused, Refusal)
+    assert refused.why.endswith(".")
+
+
+def test_an_extra_run_is_not_sooner_than_the_floor_after_the_last_start() -> None:
+    bounded = bound(ProposeNextTime(next_run_at=NOW - timedelta(days=1), reason="x"), FREE, NOW)
+    assert isinstance(bounded, Bounded)
+    assert isinstance(bounded.wish, ProposeNextTime)
+    assert bounded.wish.next_run_at == NOW + timedelta(seconds=10)
+    never_ran = bound(bounded.wish, replace(FREE, last_started_at=None), NOW)
+    assert isinstance(never_ran, Bounded)
+    assert never_ran.note == ""
+
+
+@pytest.mark.parametrize(("left_hours", "hours"), [(48, 24), (3, 3)])
+def test_a_pause_is_shortened_to_what_is_allowed(left_hours: int, hours: int) -> None:
+    wish = PauseUntil(until=NOW + timedelta(days=300), reason="x")
+    bounded = bound(wish, replace(FREE, pause_left=timedelta(hours=left_hours)), NOW)
+    assert isinstance(bounded, Bounded)
+    assert isinstance(bounded.wish, PauseUntil)
+    assert bounded.wish.until == NOW + timedelta(hours=hours)
+    assert bounded.note.startswith("shortened from")
+
+
+def test_ending_a_pause_and_clearing_are_never_out_of_bounds() -> None:
+    for wish in (PauseUntil(until=None, reason="x"), ClearHints(reason="x")):
+        assert bound(wish, FREE, NOW) == Bounded(wish, None)
+
+
+def test_a_reason_loses_what_does_not_show() -> None:
+    bounded = bound(ClearHints(reason="a\u200b\u202e\U000e0041b"), FREE, NOW)
+    assert isinstance(bounded, Bounded)
+    assert bounded.wish.reason == "ab"
+
+
+@given(
+    st.integers(1_000, 86_400_000),
+    st.integers(1, 1_440),
+    st.none() | st.integers(1_000, 10**8),
+    st.none() | st.integers(1_000, 10**8),
+)
+def test_no_interval_ever_leaves_the_bounds(ask: int, ttl: int, low: int | None, high: int | None) -> None:
+    bounded = bound(interval(ask, ttl), replace(FREE, min_interval_ms=low, max_interval_ms=high), NOW)
+    if isinstance(bounded, Bounded):
+        assert isinstance(bounded.wish, ProposeInterval)
+        ceiling = 86_400_000 if high is None else high
+        assert min(10_000 if low is None else low, ceiling) <= bounded.wish.interval_ms <= ceiling
+        assert bounded.wish.interval_ms < (bounded.ttl_ms or 0) <= 86_400_000
+
+
+def test_the_schemas_tell_of_siblings_only_where_there_are_some() -> None:
+    with_siblings, without = json.dumps(tool_schemas(siblings=True)), json.dumps(tool_schemas(siblings=False))
+    assert "sibling" not in without
+    assert "get_sibling_latest_responses" in with_siblings
+    names = [schema["function"]["name"] for schema in tool_schemas(siblings=True)]
+    assert names == list(TOOLS)
+    pause = next(schema for schema in tool_schemas(siblings=True) if schema["function"]["name"] == "pause_until")
+    assert pause["function"]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string"},
+            "endpoint": {"type": "string", "description": "A sibling's name; default: this one."},
+            "until": {"type": ["string", "null"], "format": "date-time"},
+        },
+        "required": ["reason", "until"],
+    }
