@@ -1,0 +1,188 @@
+"""Creating, editing and stopping jobs and endpoints, below the API."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.vault import unseal
+from jobs import authoring
+from jobs.errors import ConflictError, InvalidInputError
+from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
+from tests.support.factories import make_endpoint, make_job, make_operator, make_user
+
+pytestmark = pytest.mark.django_db
+GOOD: dict[str, Any] = {"name": "Ping", "url": "https://Example.com/", "baseline_interval_ms": 60_000}
+
+
+def test_a_job_is_created_with_planned_endpoints_of_its_owner() -> None:
+    owner = make_user()
+    job = authoring.create_job(owner=owner, values={"name": "Shop"}, endpoints=[GOOD, {**GOOD, "name": "Pong"}])
+    endpoints = list(job.endpoints.order_by("pk"))
+    assert [endpoint.name for endpoint in endpoints] == ["Ping", "Pong"]
+    assert {endpoint.owner_id for endpoint in endpoints} == {owner.pk}
+    assert {endpoint.host for endpoint in endpoints} == {"example.com"}
+    for endpoint in endpoints:
+        assert endpoint.next_run_at == endpoint.anchor_at + timedelta(minutes=1)
+
+
+def test_creating_many_endpoints_costs_no_more_statements_than_one() -> None:
+    owner = make_user()
+
+    def statements(count: int) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            authoring.create_job(owner=owner, values={"name": "Shop"}, endpoints=[GOOD] * count)
+        return len(queries)
+
+    assert statements(20) == statements(1)
+
+
+def test_all_faults_of_a_job_are_told_at_once_and_nothing_is_written() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        authoring.create_job(owner=make_user(), values={}, endpoints=[{**GOOD, "rules": [1]}, {"nope": 1}])
+    assert [fault.field for fault in caught.value.faults] == [
+        "name",
+        "endpoints[0].rules[0]",
+        "endpoints[1].nope",
+        "endpoints[1].name",
+        "endpoints[1].url",
+        "endpoints[1].baseline_interval_ms",
+        "endpoints[1].baseline_cron",
+    ]
+    assert not Job.objects.exists()
+
+
+def test_who_may_not_make_a_synthetic_job_is_told_so_first() -> None:
+    for values in ({"name": "S", "is_synthetic": True}, {"is_synthetic": True}):
+        with pytest.raises(authoring.OperatorsOnlyError):
+            authoring.create_job(owner=make_user(), values=values)
+    assert authoring.create_job(owner=make_operator(), values={"name": "S", "is_synthetic": True}).is_synthetic
+
+
+def test_only_synthetic_jobs_reach_the_self_test_routes(settings: Any) -> None:
+    settings.ENV = replace(settings.ENV, egress_allow="")
+    target = {**GOOD, "url": f"{settings.ENV.synthetic_url}/api/synthetic/health"}
+    synthetic, plain = make_job(is_synthetic=True), make_job()
+    endpoint = authoring.create_endpoint(job_id=synthetic.pk, values=target)
+    other = authoring.create_endpoint(job_id=plain.pk, values=GOOD)
+    for refused in (
+        lambda: authoring.create_endpoint(job_id=plain.pk, values=target),
+        lambda: authoring.edit_endpoint(endpoint_id=other.pk, changes={"url": target["url"]}),
+        lambda: authoring.edit_endpoint(
+            endpoint_id=endpoint.pk, changes={"url": f"{settings.ENV.synthetic_url}/api/jobs"}
+        ),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            refused()
+        assert [fault.code for fault in caught.value.faults] == ["destination_not_allowed"]
+
+
+def test_pausing_a_job_stops_and_resuming_plans_all_its_endpoints_by_a_few_statements() -> None:
+    job = make_job()
+    for _ in range(5):
+        make_endpoint(job)
+    asleep = make_endpoint(job, status=EndpointStatus.PAUSED)
+    Endpoint.objects.filter(pk=asleep.pk).update(updated_at=datetime(2026, 1, 1, tzinfo=UTC))
+    with CaptureQueriesContext(connection) as queries:
+        authoring.set_job_status(job_id=job.pk, status=JobStatus.PAUSED)
+    assert len(queries) <= 14
+    assert not job.endpoints.exclude(next_run_at=None).exists()
+    authoring.set_job_status(job_id=job.pk, status=JobStatus.ACTIVE)
+    assert job.endpoints.exclude(next_run_at=None).count() == 5
+
+
+@pytest.mark.parametrize("what", ["job", "endpoint"])
+def test_a_run_asked_for_before_a_pause_is_not_made_up_for_after_it(what: str) -> None:
+    endpoint = make_endpoint()
+    Endpoint.objects.update(manual_run_at=datetime.now(UTC), manual_run_by=uuid4())
+    if what == "job":
+        authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.PAUSED)
+        authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ACTIVE)
+    else:
+        authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.PAUSED)
+        authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ACTIVE)
+    endpoint.refresh_from_db()
+    assert endpoint.manual_run_by is None
+    assert endpoint.next_source == "baseline-interval"
+
+
+def test_setting_the_status_that_is_changes_nothing() -> None:
+    endpoint = make_endpoint()
+    assert authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ACTIVE).status == "active"
+    again = authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ACTIVE)
+    assert again.planner_hold_until is None
+
+
+def test_archiving_is_final() -> None:
+    endpoint = make_endpoint()
+    authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ARCHIVED)
+    authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ARCHIVED)
+    attempts = [
+        lambda: authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ACTIVE),
+        lambda: authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"name": "X"}),
+        lambda: authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ACTIVE),
+        lambda: authoring.edit_job(job_id=endpoint.job_id, changes={"name": "X"}),
+        lambda: authoring.create_endpoint(job_id=endpoint.job_id, values=GOOD),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ConflictError, match="archived"):
+            attempt()
+
+
+def test_an_edit_counts_the_version_and_only_a_new_interval_moves_the_grid() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=60_000)
+    same = authoring.edit_endpoint(
+        endpoint_id=endpoint.pk, changes={"baseline_interval_ms": 60_000, "timeout_ms": 2_000}
+    )
+    assert (same.anchor_at, same.config_version) == (endpoint.anchor_at, 2)
+    moved = authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"baseline_interval_ms": 120_000})
+    assert moved.anchor_at > endpoint.anchor_at
+    assert moved.next_run_at == moved.anchor_at + timedelta(minutes=2)
+
+
+def test_a_secret_made_plain_leaves_the_seal() -> None:
+    job = make_job()
+    headers = [{"name": "X-A", "value": "a"}, {"name": "X-B", "value": "b"}]
+    endpoint = authoring.create_endpoint(job_id=job.pk, values={**GOOD, "headers": headers})
+    changed = authoring.edit_endpoint(
+        endpoint_id=endpoint.pk, changes={"headers": [{"name": "x-a"}, {"name": "X-B", "value": "b", "secret": False}]}
+    )
+    assert changed.headers_sealed is not None
+    assert unseal(f"job_endpoints:{endpoint.pk}", changed.headers_sealed) == {"x-a": "a"}
+    assert changed.headers[1] == {"name": "X-B", "secret": False, "value": "b"}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: authoring.edit_job(job_id=uuid4(), changes={}),
+        lambda: authoring.set_job_status(job_id=uuid4(), status=JobStatus.PAUSED),
+        lambda: authoring.create_endpoint(job_id=uuid4(), values=GOOD),
+    ],
+    ids=["edit", "status", "endpoint"],
+)
+def test_an_unknown_job_is_said_to_be_unknown(act: Any) -> None:
+    with pytest.raises(Job.DoesNotExist):
+        act()
+
+
+def test_the_types_are_checked_for_callers_other_than_the_api() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        authoring.create_job(owner=make_user(), values={"name": "J", "is_synthetic": "yes"})
+    assert caught.value.faults[0].code == "invalid_type"
+    bad = {"starts_at": datetime(2030, 1, 1), "ends_at": "soon", "max_interval_ms": 1.5, "method": None, "body": 1}  # noqa: DTZ001
+    with pytest.raises(InvalidInputError) as caught:
+        authoring.create_endpoint(
+            job_id=make_job().pk, values={**GOOD, **bad, "run_once_at": datetime(1999, 1, 1, tzinfo=UTC)}
+        )
+    assert {(fault.field, fault.code) for fault in caught.value.faults} >= {
+        ("starts_at", "invalid_instant"),
+        ("ends_at", "invalid_instant"),
+        ("max_interval_ms", "invalid_type"),
+        ("body", "invalid_type"),
+        ("run_once_at", "out_of_range"),
+    }
