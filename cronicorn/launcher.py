@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, data_dir, read_environment, variables
 from cronicorn.postgres.configuration import database_from_url
@@ -71,6 +70,7 @@ def main() -> int:
             os.environ["EGRESS_ALLOW"] = LOOPBACK
             _note(f"Endpoints may call this machine: EGRESS_ALLOW={LOOPBACK}. Set it yourself to change that.")
         environment = read_environment(variables())
+        os.environ["PYTHONUNBUFFERED"] = "1"
         with _alone(folder), _database(environment):
             _require_port(environment)
             return _serve(environment, _prepare())
@@ -130,20 +130,28 @@ def _require_port(environment: Environment) -> None:
 
 
 def _prepare() -> str:
-    """Prepares database and static files; returns what is to be told once the service answers."""
+    """Prepares database and static files; returns what is to be told once the service answers.
+
+    A password that was made before a fault or an interruption is told at once, because it cannot be shown again.
+    """
     command = [sys.executable, "manage.py", "prepare", "--static"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  our own
-        stdout: IO[str] | None = process.stdout
-        told = stdout.read() if stdout else ""
+    told: list[str] = []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)  # noqa: S603  our own command
+    try:
+        told.extend(process.stdout or ())
+    except KeyboardInterrupt:
+        process.terminate()
+        _note("".join(told).strip())
+        raise
+    finally:
+        process.wait()
     if process.returncode != 0:
-        # A password that was just made is shown now, because it cannot be shown again.
-        raise LaunchError(f"{told}The preparation failed; the reason stands above.")
-    return told.strip()
+        raise LaunchError(f"{''.join(told)}The preparation failed; the reason stands above.")
+    return "".join(told).strip()
 
 
 def _serve(environment: Environment, told: str) -> int:
     log = Log()
-    os.environ["PYTHONUNBUFFERED"] = "1"
     commands = {name: [sys.executable, *arguments] for name, arguments in PROCESSES.items()}
     supervisor = Supervisor(commands, write=log.write, stop_seconds=STOP_SECONDS)
     ended = threading.Event()
@@ -154,7 +162,9 @@ def _serve(environment: Environment, told: str) -> int:
     finally:
         ended.set()
         herald.join()
-    failed = [f"{name} (exit code {code})" for name, code in codes.items() if code != 0]
+    # A process that is asked to end before it listens to signals dies of the request, which is as good.
+    well = (0, -signal.SIGTERM) if supervisor.signalled else (0,)
+    failed = [f"{name} (exit code {code})" for name, code in codes.items() if code not in well]
     if failed:
         _note(f"Ended with a fault: {', '.join(failed)}.")
     return 0 if supervisor.signalled and not failed else 1

@@ -163,6 +163,14 @@ def test_first_start_shows_runs_and_a_second_one_keeps_them(data_dir: Path) -> N
         assert not any(re.match("Password:|API key:", line) for line in up.lines)
 
 
+def test_an_interruption_while_it_prepares_leaves_nothing_behind(data_dir: Path) -> None:
+    with Up(data_dir, free_port()) as up:
+        up.wait_for("The database is up to date")
+
+        assert up.stop(signal.SIGINT) == 0
+        assert not up.processes()
+
+
 def test_a_port_that_is_taken_is_named_and_nothing_stays(data_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
