@@ -1,10 +1,12 @@
-"""Turns a claim into the request that goes out: headers opened, identity and schedule of the delivery attached."""
+"""Turns a claim into the request that goes out: headers opened; identity, schedule and signature attached."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
+from accounts.signing import PREFIX, sign
 from accounts.vault import SecretUnavailableError, unseal
 from scheduling.claims import Claim
 from scheduling.criteria import parse_success_criteria
@@ -30,16 +32,22 @@ def delivery_id(endpoint_id: uuid.UUID, slot_at: datetime) -> str:
 
 
 def build_request(claim: Claim) -> Request:
-    """The request of a claim. Raises SecretUnavailableError where a header cannot be opened."""
-    secrets = _open_headers(claim)
-    headers = ((header["name"], secrets.get(header["name"], header["value"]) or "") for header in claim.headers)
+    """The request of a claim, signed where the owner has live signing keys.
+
+    Raises SecretUnavailableError where a header or any of those keys cannot be opened.
+    """
+    values = _open_headers(claim)
+    signing = [cast(str, unseal(f"signing_keys:{key_id}", sealed)) for key_id, sealed in claim.signing_keys]
+    body = claim.body.encode() if claim.body is not None else None
+    headers = ((header["name"], values.get(header["name"], header["value"]) or "") for header in claim.headers)
     call = replace(
         bare_call(claim),
-        headers=(*_own_headers(claim), *headers),
-        body=claim.body.encode() if claim.body is not None else None,
+        headers=(*_own_headers(claim), *_signature(claim, signing, body or b""), *headers),
+        body=body,
         success=parse_success_criteria(claim.success_criteria),
     )
-    return Request(call, tuple(value for value in secrets.values() if len(value) >= SHORTEST_MASKED))
+    masked = (*values.values(), *signing, *(text.removeprefix(PREFIX) for text in signing))
+    return Request(call, tuple(value for value in masked if len(value) >= SHORTEST_MASKED))
 
 
 def bare_call(claim: Claim) -> Call:
@@ -70,6 +78,20 @@ def _own_headers(claim: Claim) -> tuple[tuple[str, str], ...]:
         ("Cronicorn-Scheduled-For", claim.slot_at.astimezone(UTC).isoformat().replace("+00:00", "Z")),
         ("Cronicorn-Attempt", str(claim.attempt)),
     )
+
+
+def _signature(claim: Claim, secrets: Sequence[str], body: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers of a signature; none without secrets.
+
+    The time is that of the start, rounded down to the second: when the call is due, or when it was claimed, if later.
+    Receivers refuse old times, so the due time alone would fail every call that was missed and is made up for.
+    """
+    if not secrets:
+        return ()
+    timestamp = int(max(claim.due_at, claim.claimed_at).timestamp())
+    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
+    signature = sign(secrets, message_id=delivery, timestamp=timestamp, body=body)
+    return (("webhook-timestamp", str(timestamp)), ("webhook-signature", signature))
 
 
 def _open_headers(claim: Claim) -> dict[str, str]:
