@@ -34,7 +34,7 @@ _CERTIFICATE_WORDS = {
     62: "The certificate is for another host name.",
     64: "The certificate is for another address.",
 }
-WRONG_NAME = 62
+WRONG_NAME, WRONG_ADDRESS = 62, 64
 
 
 class Phase(IntEnum):

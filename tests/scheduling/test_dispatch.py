@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import json
@@ -16,19 +15,15 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import httpcore2
-import httpx2
 import pytest
 
-from scheduling.dispatch import Dispatcher, HttpxDispatcher
-from scheduling.dispatch.failures import Phase
-from scheduling.dispatch.faults import explain
-from scheduling.dispatch.recorder import Recorder
+from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress import EgressPolicy
-from scheduling.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
+from scheduling.outcome import Blame, ErrorKind
+from tests.support.calls import LOOPBACK, a_call, a_resolver, collect, failure, run
 from tests.support.certificates import make_certificate
 from tests.support.http_target import (
     HttpTarget,
@@ -43,14 +38,12 @@ from tests.support.http_target import (
     stall,
 )
 
-LOOPBACK = EgressPolicy.from_settings("127.0.0.0/8,[::1]/128")
-OWNER = uuid4()
 NOWHERE = "203.0.113.7"  # documentation address: nothing is ever there
 
 Factory = Callable[..., Dispatcher]
 
 
-@pytest.fixture(params=[HttpxDispatcher], ids=["httpx"])
+@pytest.fixture(params=[HttpxDispatcher, CurlDispatcher], ids=["httpx", "curl"])
 def make_dispatcher(request: pytest.FixtureRequest) -> Iterator[Factory]:
     """Make dispatchers that are closed after the test; the policy opens loopback unless given."""
     made: list[Dispatcher] = []
@@ -67,44 +60,6 @@ def make_dispatcher(request: pytest.FixtureRequest) -> Iterator[Factory]:
 @pytest.fixture
 def dispatcher(make_dispatcher: Factory) -> Dispatcher:
     return make_dispatcher()
-
-
-def a_call(url: str, **changes: Any) -> Call:
-    values: dict[str, Any] = {
-        "run_id": uuid4(),
-        "endpoint_id": uuid4(),
-        "fence": 1,
-        "method": "GET",
-        "url": url,
-        "headers": (),
-        "body": None,
-        "timeout_ms": 5_000,
-        "max_response_bytes": 102_400,
-        "success": parse_success_criteria(changes.pop("criteria", None)),
-        "owner_id": OWNER,
-    }
-    return Call(**(values | changes))
-
-
-def run(dispatcher: Dispatcher, call: Call) -> Outcome:
-    dispatcher.start(call)
-    (outcome,) = collect(dispatcher, 1)
-    return outcome
-
-
-def collect(dispatcher: Dispatcher, count: int) -> list[Outcome]:
-    """Fetch `count` outcomes, in the order in which they came."""
-    outcomes: list[Outcome] = []
-    until = time.monotonic() + 20
-    while len(outcomes) < count and time.monotonic() < until:
-        outcomes += dispatcher.completed(1.0)
-    assert len(outcomes) == count
-    return outcomes
-
-
-def failure(outcome: Outcome) -> tuple[ErrorKind | None, Blame | None]:
-    assert outcome.ok is (outcome.error_kind is None) is (outcome.blame is None) is (outcome.error_message is None)
-    return outcome.error_kind, outcome.blame
 
 
 # What is sent
@@ -577,35 +532,17 @@ def test_call_that_cannot_be_sent_is_our_own_fault_and_stops_nothing(
     assert run(dispatcher, a_call(url)).ok
 
 
-# The httpx dispatcher alone: its resolver can be scripted
-
-
-def a_resolver(answers: dict[str, Any]) -> Callable[..., list[Any]]:
-    """Answer like getaddrinfo; a list of lists is answered one after the other, the last one again and again."""
-
-    def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
-        answer = answers.get(host)
-        if answer is None:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        if callable(answer):
-            answer()
-        chosen = answer if not isinstance(answer[0], list) else answer.pop(0) if len(answer) > 1 else answer[0]
-        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, 1, 6, "", (ip, 0)) for ip in chosen]
-
-    return getaddrinfo
+# Names
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., HttpxDispatcher]]:
-    made: list[HttpxDispatcher] = []
+def scripted(make_dispatcher: Factory) -> Callable[..., Dispatcher]:
+    """Make dispatchers whose names resolve as scripted."""
 
-    def make(answers: dict[str, Any], egress: EgressPolicy = LOOPBACK) -> HttpxDispatcher:
-        made.append(HttpxDispatcher(egress, concurrency=300, getaddrinfo=a_resolver(answers)))
-        return made[-1]
+    def make(answers: dict[str, Any], egress: EgressPolicy = LOOPBACK) -> Dispatcher:
+        return make_dispatcher(egress, concurrency=300, getaddrinfo=a_resolver(answers))
 
-    yield make
-    for dispatcher in made:
-        dispatcher.close()
+    return make
 
 
 def test_name_that_leads_to_a_denied_address_is_not_dialled(scripted: Any, http_target: HttpTarget) -> None:
@@ -650,7 +587,7 @@ def test_failed_lookups_are_ours_once_most_names_fail(scripted: Any) -> None:
     assert blames == [Blame.REMOTE] * 9 + [Blame.LOCAL] * 3
 
 
-def test_hung_resolver_for_200_hosts_delays_nobody_else(http_target: HttpTarget) -> None:
+def test_hung_resolver_for_200_hosts_delays_nobody_else(make_dispatcher: Factory, http_target: HttpTarget) -> None:
     release = threading.Event()
 
     def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
@@ -659,7 +596,7 @@ def test_hung_resolver_for_200_hosts_delays_nobody_else(http_target: HttpTarget)
         return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
 
     http_target.route("/", Reply())
-    dispatcher = HttpxDispatcher(LOOPBACK, concurrency=300, getaddrinfo=getaddrinfo)
+    dispatcher = make_dispatcher(concurrency=300, getaddrinfo=getaddrinfo)
     try:
         for number in range(200):
             dispatcher.start(a_call(f"http://hung{number}.example.com/", timeout_ms=20_000))
@@ -673,7 +610,7 @@ def test_hung_resolver_for_200_hosts_delays_nobody_else(http_target: HttpTarget)
         dispatcher.close()
 
 
-def test_hung_name_takes_one_thread_however_often_it_is_called() -> None:
+def test_hung_name_takes_one_thread_however_often_it_is_called(make_dispatcher: Factory) -> None:
     release, asked = threading.Event(), []
 
     def getaddrinfo(host: str, _port: object, **_options: object) -> list[Any]:
@@ -681,7 +618,7 @@ def test_hung_name_takes_one_thread_however_often_it_is_called() -> None:
         release.wait(30)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure")
 
-    dispatcher = HttpxDispatcher(LOOPBACK, concurrency=50, getaddrinfo=getaddrinfo)
+    dispatcher = make_dispatcher(getaddrinfo=getaddrinfo)
     try:
         for _ in range(30):
             dispatcher.start(a_call("http://hung.example.com/", timeout_ms=1_000))
@@ -693,51 +630,10 @@ def test_hung_name_takes_one_thread_however_often_it_is_called() -> None:
     assert asked == ["hung.example.com"]
 
 
-def test_given_transport_replaces_the_network_but_not_the_judge() -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, json={"path": request.url.path})
-
-    def refuse(_request: httpx2.Request) -> httpx2.Response:
-        raise httpx2.ConnectError("refused")
-
-    def crash(_request: httpx2.Request) -> httpx2.Response:
-        raise RuntimeError("bug")
-
-    wanted: list[tuple[Any, str, Any]] = [
-        (answer, "http://simulated.example.com/a", (None, None)),
-        (answer, "http://10.0.0.1/a", (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)),
-        (answer, "http://127.0.0.1:8000/api/synthetic/health", (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)),
-        (refuse, "http://simulated.example.com/a", (ErrorKind.CONNECT_FAILED, Blame.REMOTE)),
-        (crash, "http://simulated.example.com/a", (ErrorKind.INTERNAL_ERROR, Blame.LOCAL)),
-    ]
-    egress = EgressPolicy.from_settings("", "http://127.0.0.1:8000")
-    for handler, url, expected in wanted:
-        dispatcher = HttpxDispatcher(egress, concurrency=1, transport=httpx2.MockTransport(handler))
-        try:
-            assert failure(run(dispatcher, a_call(url))) == expected
-        finally:
-            dispatcher.close()
-
-
-def test_literal_that_httpx_cannot_read_is_refused(make_dispatcher: Factory, http_target: HttpTarget) -> None:
-    outcome = run(make_dispatcher(), a_call(http_target.url("/", "0177.0.0.1")))
-    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
-
-
 def test_first_address_that_answers_is_used(scripted: Any, http_target: HttpTarget) -> None:
     http_target.route("/", Reply())
     dispatcher = scripted({"two.example.com": ["127.0.0.1", "127.0.0.2"]})
     assert run(dispatcher, a_call(http_target.url("/", "two.example.com"))).ok
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENETUNREACH, errno.EADDRNOTAVAIL])
-def test_trouble_of_our_own_host_is_not_blamed_on_the_remote(number: int) -> None:
-    recorder = Recorder(a_call("http://example.com/"))
-    recorder.enter(Phase.CONNECT)
-    error = httpcore2.ConnectError("All connection attempts failed")
-    error.__cause__ = OSError(number, "no")
-    found = explain(error, recorder, Blame.REMOTE)
-    assert (found.kind, found.blame) == (ErrorKind.CONNECT_FAILED, Blame.LOCAL)
 
 
 def test_names_that_failed_long_ago_no_longer_count() -> None:

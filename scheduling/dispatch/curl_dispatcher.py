@@ -1,0 +1,286 @@
+"""The dispatcher that speaks HTTP through libcurl, in a thread of its own."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import pycurl
+
+from scheduling.dispatch.curl_faults import explain
+from scheduling.dispatch.curl_multi import PolledMulti
+from scheduling.dispatch.curl_transfer import Transfer, system_ca_file
+from scheduling.dispatch.failures import CANCELED, CRASHED, REFUSED, Failure, deadline_passed, unresolved
+from scheduling.dispatch.lookups import GetAddrInfo, Lookups
+from scheduling.dispatch.resolver import DnsHealth, in_turns
+from scheduling.egress import EgressPolicy
+from scheduling.outcome import Call, Outcome
+
+SPARE_LOOKUPS = 256
+CLOSE_TIMEOUT_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class CurlDispatcher:
+    """Makes up to `concurrency` calls at a time; further ones wait their turn and their deadline waits with them.
+
+    Names are resolved by threads of ours and handed to libcurl with their addresses: its own resolver is a pool of
+    20 threads, which hung names exhaust, and which closing waits for. `ca_file` names certificate authorities (PEM)
+    trusted beside those of the system; verification cannot be turned off.
+    """
+
+    def __init__(
+        self,
+        egress: EgressPolicy,
+        *,
+        concurrency: int,
+        ca_file: str | None = None,
+        getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+    ) -> None:
+        self._egress = egress
+        self._ca_file, self._own_ca_file = _ca_files(ca_file)
+        self._health = DnsHealth()
+        self._lookups = Lookups(concurrency + SPARE_LOOKUPS, getaddrinfo)
+        self._ready = threading.Condition()
+        self._under_way: set[UUID] = set()
+        self._outcomes: list[Outcome] = []
+        self._errands: list[Callable[[], None]] = []
+        self._closed = False
+        # What follows belongs to the thread.
+        self._multi = PolledMulti()
+        self._free = concurrency
+        self._waiting: deque[Transfer] = deque()
+        self._transfers: dict[UUID, Transfer] = {}
+        self._dialled: dict[pycurl.Curl, Transfer] = {}
+        self._resolving: list[tuple[int, int, Transfer]] = []
+        self._numbers = itertools.count()
+        self._handles: list[pycurl.Curl] = []
+        self._ended: list[Outcome] = []
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def start(self, call: Call) -> None:
+        """Begin the call and return at once; raise ValueError for a run that is under way, RuntimeError once closed."""
+        with self._ready:
+            if self._closed:
+                raise RuntimeError("The dispatcher is closed.")
+            if call.run_id in self._under_way:
+                raise ValueError(f"Run {call.run_id} is under way.")
+            self._under_way.add(call.run_id)
+            self._send(partial(self._accept, call))
+
+    def completed(self, timeout: float) -> list[Outcome]:
+        """Return the outcomes that are ready, waiting up to `timeout` seconds for the first; empty when none came."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._outcomes, timeout)
+            outcomes, self._outcomes = self._outcomes, []
+            self._under_way.difference_update(outcome.call.run_id for outcome in outcomes)
+            return outcomes
+
+    def cancel(self, run_id: UUID) -> None:
+        """Stop the call of `run_id`, which ends as `canceled`; without effect on one that has ended or is unknown."""
+        with self._ready:
+            self._send(partial(self._cancel, run_id))
+
+    def in_flight(self) -> int:
+        """Return how many calls were started and not yet handed out by `completed`."""
+        with self._ready:
+            return len(self._under_way)
+
+    def close(self) -> None:
+        """Cancel what is under way and free threads and sockets; outcomes can still be fetched. Safe to repeat."""
+        with self._ready:
+            self._closed = True
+            self._multi.wake()
+        self._lookups.close()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise TimeoutError("The dispatcher did not stop.")
+
+    def _send(self, errand: Callable[[], None]) -> None:
+        """Have the thread run `errand`; the lock is held."""
+        self._errands.append(errand)
+        if len(self._errands) == 1:
+            self._multi.wake()
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001  the thread outlives whatever happens in it
+                logger.error("dispatcher_crashed", extra={"error": type(error).__name__})
+                self._end_all(CRASHED)
+                self._hand_out()
+        with self._ready:
+            errands, self._errands = self._errands, []
+        for errand in errands:
+            errand()
+        self._end_all(CANCELED)
+        self._hand_out()
+        for handle in self._handles:
+            handle.close()
+        self._multi.close()
+        if self._own_ca_file is not None:
+            with suppress(OSError):
+                self._own_ca_file.unlink()
+
+    def _turn(self) -> None:
+        for handle, code in self._multi.turn(self._longest_wait()):
+            self._finish(self._dialled[handle], code)
+        with self._ready:
+            errands, self._errands = self._errands, []
+        for errand in errands:
+            errand()
+        self._expire_lookups()
+        while self._free and self._waiting:
+            transfer = self._waiting.popleft()
+            if not transfer.ended:
+                self._guard(transfer, self._begin)
+        self._hand_out()
+
+    def _longest_wait(self) -> float | None:
+        if not self._resolving:
+            return None
+        return max((self._resolving[0][0] - time.monotonic_ns()) / 1e9, 0.0)
+
+    def _accept(self, call: Call) -> None:
+        transfer = Transfer(call, self._egress)
+        self._transfers[call.run_id] = transfer
+        self._waiting.append(transfer)
+
+    def _cancel(self, run_id: UUID) -> None:
+        transfer = self._transfers.get(run_id)
+        if transfer is not None:
+            self._end(transfer, CANCELED)
+
+    def _begin(self, transfer: Transfer) -> None:
+        self._free -= 1
+        if not transfer.begin():
+            self._end(transfer, REFUSED)
+        elif transfer.target is not None and transfer.target.address is not None:
+            self._dial(transfer, ())
+        else:
+            heapq.heappush(self._resolving, (transfer.deadline_ns, next(self._numbers), transfer))
+            self._lookups.ask(transfer.recorder.host, partial(self._deliver, transfer))
+
+    def _deliver(self, transfer: Transfer, addresses: tuple[str, ...]) -> None:
+        """Pass on an answer; runs in a thread of the resolver."""
+        with self._ready:
+            self._send(partial(self._guard, transfer, partial(self._resolved, addresses)))
+
+    def _resolved(self, addresses: tuple[str, ...], transfer: Transfer) -> None:
+        target = transfer.target
+        if transfer.ended or target is None:
+            return
+        self._health.record(target.host, bool(addresses), time.monotonic_ns())
+        if not addresses:
+            self._end(transfer, unresolved(self._health.blame()))
+        elif allowed := transfer.allowed(addresses, target.port):
+            self._dial(transfer, in_turns(allowed))
+        else:
+            self._end(transfer, REFUSED)
+
+    def _expire_lookups(self) -> None:
+        now_ns = time.monotonic_ns()
+        while self._resolving and (self._resolving[0][0] <= now_ns or self._resolving[0][2].ended):
+            transfer = heapq.heappop(self._resolving)[2]
+            if transfer.ended or transfer.handle is not None:
+                continue
+            self._health.record(transfer.recorder.host, False, now_ns)
+            call = transfer.recorder.call
+            self._end(transfer, deadline_passed(transfer.recorder.phase, call.timeout_ms, self._health.blame()))
+
+    def _dial(self, transfer: Transfer, addresses: tuple[str, ...] | list[str]) -> None:
+        assert transfer.target is not None
+        handle = self._handles.pop() if self._handles else pycurl.Curl()
+        self._dialled[handle] = transfer
+        transfer.prepare(handle, transfer.target, addresses, self._ca_file)
+        self._multi.add(handle)
+
+    def _finish(self, transfer: Transfer, code: int) -> None:
+        transfer.measure()
+        if transfer.error is not None:
+            self._log_crash(transfer, transfer.error)
+        self._end(transfer, explain(code, transfer, self._health.blame()), measured=True)
+
+    def _guard(self, transfer: Transfer, step: Callable[[Transfer], None]) -> None:
+        """Do the next step of a call; one that raises ends the call, and nothing else."""
+        try:
+            step(transfer)
+        except Exception as error:  # noqa: BLE001  whatever a call raises is its own outcome
+            self._log_crash(transfer, error)
+            self._end(transfer, CRASHED)
+
+    def _end(self, transfer: Transfer, failure: Failure | None, *, measured: bool = False) -> None:
+        """Free what the call holds and keep its outcome. Without effect on a call that has ended."""
+        if transfer.ended:
+            return
+        transfer.ended = True
+        recorder = transfer.recorder
+        del self._transfers[recorder.call.run_id]
+        if recorder.started_ns:
+            self._free += 1
+            if not measured:
+                transfer.measure()
+        self._hang_up(transfer)
+        try:
+            outcome = recorder.finish(failure)
+        except Exception as error:  # noqa: BLE001  a body that cannot be judged must not cost the outcome
+            self._log_crash(transfer, error)
+            now_ns = time.monotonic_ns()
+            outcome = Outcome.unsent(recorder.call, CRASHED.kind, CRASHED.message, CRASHED.blame, now_ns)
+        self._ended.append(outcome)
+
+    def _hang_up(self, transfer: Transfer) -> None:
+        handle = transfer.handle
+        if handle is None:
+            return
+        del self._dialled[handle]
+        with suppress(pycurl.error):
+            self._multi.remove(handle)
+        handle.reset()
+        self._handles.append(handle)
+
+    def _end_all(self, failure: Failure) -> None:
+        for transfer in list(self._transfers.values()):
+            self._end(transfer, failure)
+        self._waiting.clear()
+        self._resolving.clear()
+
+    def _hand_out(self) -> None:
+        if not self._ended:
+            return
+        with self._ready:
+            self._outcomes += self._ended
+            self._ready.notify_all()
+        self._ended = []
+
+    def _log_crash(self, transfer: Transfer, error: Exception) -> None:
+        # The text of the exception may quote a header; its type does not.
+        context = {"run_id": str(transfer.recorder.call.run_id), "error": type(error).__name__}
+        logger.error("call_crashed", extra=context)
+
+
+def _ca_files(extra: str | None) -> tuple[str | None, Path | None]:
+    """Return the file of trusted authorities, and the same where it is ours to delete: the system's and `extra`."""
+    system = system_ca_file()
+    if extra is None or system is None:
+        return extra or system, None
+    descriptor, name = tempfile.mkstemp(prefix="authorities-", suffix=".pem")
+    with os.fdopen(descriptor, "wb") as bundle:
+        for file in (system, extra):
+            bundle.write(Path(file).read_bytes() + b"\n")
+    return name, Path(name)
