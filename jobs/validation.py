@@ -66,9 +66,7 @@ def clean_endpoint(
     if isinstance(given.get("body"), dict | list) and "body" in cleaned:
         cleaned["headers"] = _headers_for_json(cleaned, current)
     merged = _merge(cleaned, given, current)
-    failed = {fault.field for fault in faults}
-    faults += [fault for fault in _joint_faults(merged, cleaned, current is None, now) if fault.field not in failed]
-    _raise_if(faults)
+    _raise_if(faults + _further_faults(faults, _joint_faults(merged, cleaned, current is None, now)))
     return cleaned
 
 
@@ -77,9 +75,7 @@ def clean_schedule(values: Values, *, now: datetime) -> Clean:
     names = (*BASELINES, "timezone", "starts_at", "ends_at")
     given = _with_defaults({**dict.fromkeys(names), **values})
     cleaned, faults = _clean_fields(given, {name: _CLEANERS[name] for name in names})
-    failed = {fault.field for fault in faults}
-    faults += [fault for fault in _joint_faults(_Merged(cleaned), cleaned, True, now) if fault.field not in failed]
-    _raise_if(faults)
+    _raise_if(faults + _further_faults(faults, _joint_faults(_Merged(cleaned), cleaned, True, now)))
     return cleaned
 
 
@@ -121,6 +117,13 @@ def _clean_fields(values: Values, cleaners: Mapping[str, Callable[[str, object],
     return cleaned, faults
 
 
+def _further_faults(known: list[Fault], found: list[Fault]) -> list[Fault]:
+    """The faults between fields, without those that only follow from a field that is faulty itself."""
+    failed = {fault.field for fault in known}
+    counted = failed.isdisjoint(BASELINES)
+    return [fault for fault in found if fault.field not in failed and (counted or fault.code != "one_baseline")]
+
+
 def _raise_if(faults: list[Fault]) -> None:
     if faults:
         raise InvalidInputError(*faults)
@@ -159,10 +162,10 @@ def _cadence_faults(expression: str, timezone: str) -> list[Fault]:
     try:
         parse_cadence(expression, timezone)
     except CronError as error:
-        if error.code == "invalid_timezone":
-            return [Fault("timezone", error.code, str(error))]
+        # A zone that is stored may have left the zone database since.
+        field = "timezone" if error.code == "invalid_timezone" else "baseline_cron"
         place = f" (at character {error.position + 1})" if error.position is not None else ""
-        return [Fault("baseline_cron", error.code, f"{error}{place}")]
+        return [Fault(field, error.code, f"{error}{place}")]
     return []
 
 

@@ -78,11 +78,7 @@ class InstantField(serializers.DateTimeField):
             instant = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", data.upper()))
         except ValueError:
             self.fail("invalid_instant")
-        try:
-            in_range = EARLIEST <= instant < LATEST
-        except OverflowError:
-            in_range = False
-        if not in_range:
+        if not EARLIEST <= instant < LATEST:
             self.fail("out_of_range")
         return instant
 
