@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.api import endpoints, jobs, keys, runs, schema, steering
+from jobs.api import endpoints, jobs, keys, runs, schema, signing_keys, steering
 
 urlpatterns = [
     path("jobs", jobs.JobsView.as_view()),
@@ -25,6 +25,8 @@ urlpatterns = [
     path("runs/<uuid:run_id>", runs.RunView.as_view()),
     path("api-keys", keys.ApiKeysView.as_view()),
     path("api-keys/<uuid:key_id>", keys.ApiKeyView.as_view()),
+    path("signing-keys", signing_keys.SigningKeysView.as_view()),
+    path("signing-keys/rotate", signing_keys.RotateSigningKeyView.as_view()),
     path("schema", schema.SchemaView.as_view()),
     path("docs", schema.docs),
 ]
