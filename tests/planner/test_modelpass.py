@@ -18,6 +18,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus
 from planner.briefing import estimated_tokens
+from planner.discovery import candidates, lease, release
 from planner.llm import ModelAccess
 from planner.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal, ProposalStatus, SessionStatus
@@ -315,6 +316,20 @@ def test_two_planners_analyse_an_endpoint_once(model_server: ModelServer) -> Non
     first.join()
     assert analyst(model_server, "planner-2").run(Stop()) == 0
     assert len(model_server.asked) == AnalysisSession.objects.count() == 1
+
+
+def test_a_lease_is_given_to_one_planner_and_never_for_a_stale_look() -> None:
+    endpoint = watched()
+    (seen,) = candidates(utc_now())
+    assert lease(worker="planner-1", candidate=seen)
+    assert not lease(worker="planner-2", candidate=seen)
+    release(worker="planner-2", endpoint_id=endpoint.pk, next_analysis_at=utc_now())
+    assert not lease(worker="planner-2", candidate=seen)
+    release(worker="planner-1", endpoint_id=endpoint.pk, next_analysis_at=utc_now())
+    assert not lease(worker="planner-2", candidate=seen)
+    (fresh,) = candidates(utc_now())
+    assert lease(worker="planner-2", candidate=fresh)
+    assert candidates(utc_now()) == []
 
 
 def test_the_lease_of_a_killed_planner_runs_out(model_server: ModelServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.http_target import Answer, HttpTarget, Received, Reply, Wire, drip, in_turn, reset
+from tests.support.http_target import Answer, HttpTarget, Received, Reply, drip, in_turn, reset
 
 PATH = "/v1/chat/completions"
 _ids = itertools.count(1)
@@ -63,15 +63,10 @@ def failure(status: int, **headers: str) -> Reply:
     return Reply(status, json.dumps(error).encode(), names)
 
 
-def huge(size: int = 50_000_000) -> Answer:
-    """An answer of `size` bytes."""
-
-    def answer(_request: Received, wire: Wire) -> None:
-        wire.send(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode())
-        for _ in range(size // 65_536):
-            wire.send(b"x" * 65_536)
-
-    return answer
+def huge(size: int = 50_000_000) -> Reply:
+    """A completion that would be fine, but for `size` blanks at its end."""
+    reply = completion(submit())
+    return Reply(body=reply.body + b" " * size)
 
 
 NOT_JSON = Reply(body=b"<html>Bad gateway</html>", headers={"Content-Type": "text/html"})
