@@ -213,7 +213,8 @@ def claim_due(
             if claim.run_id is not None and claim.source in OVERDUE_SOURCES:
                 late = judge_tardiness(
                     slot_at=claim.slot_at,
-                    now=claim.claimed_at,
+                    # What jitter or a pause adds to a slot is not lateness.
+                    now=claim.claimed_at - (claim.due_at - claim.slot_at),
                     interval_ms=interval_ms,
                     anchor_at=anchor_at,
                     cadence=parse_cadence(cron, zone) if cron is not None else None,

@@ -48,6 +48,7 @@ def judge_tardiness(
 ) -> Tardy | None:
     """Looks at a slot that is claimed at `now`; None when the claim is for this slot and in time.
 
+    Where the run was due later than its slot, by jitter or a pause, `now` is that much earlier than the claim.
     The grace counts from the latest slot that has come: within it that slot runs, beyond it the whole gap is missed.
     """
     end = now if ends_at is None else min(now, ends_at - TICK)
