@@ -1,6 +1,7 @@
-"""The row of an endpoint as far as a plan rests on it, and what results mean for it. Pure.
+"""The row of an endpoint as far as a plan rests on it, and what plans, claims and results mean for it. Pure.
 
-Settling and reaping change a `PlanRow` and plan from it; nothing here reads or writes the database.
+Settling and reaping change a `PlanRow` and plan from it; nothing here reads or writes the database. `apply_plan` and
+`apply_claim` say what the SQL of `jobs.replan` and `scheduling.claims` does to these columns.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from uuid import UUID
 
 from scheduling.backoff import parse_retry_after, retry_delay_ms, stable_jitter
 from scheduling.cadence import parse_cadence
-from scheduling.decision import Source
+from scheduling.decision import Decision, Source
 from scheduling.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.outcome import Blame, Outcome
+from scheduling.tardiness import Tardy, judge_tardiness
 
 OVERDUE_SOURCES = frozenset(
     {Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX, Source.PAUSED}
@@ -128,6 +130,54 @@ def _blocked(row: PlanRow) -> str | None:
     if row.job_status != "active":
         return f"its job is {row.job_status}"
     return None
+
+
+def apply_plan(row: PlanRow, decision: Decision) -> None:
+    """Changes the row to what is planned; a decision that dropped the retry clears it."""
+    row.next_run_at, row.next_slot_at = decision.run_at, decision.slot_at
+    row.next_source = decision.source.value if decision.source is not None else None
+    if decision.drop_retry:
+        row.retry_at = row.retry_slot_at = row.retry_attempt = None
+
+
+def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | None = None) -> Tardy | None:
+    """Changes the row to what it is once `worker` has claimed its next run: what made the run due is used up.
+
+    A claim may come ahead of its run, which then counts as started when it is due. Returns what became of slots that
+    passed unclaimed, None where there are none; if they are missed, nothing is to be called and the row is to be
+    planned past them. Raises ValueError where nothing is planned.
+    """
+    if row.next_run_at is None or row.next_slot_at is None or row.next_source is None:
+        raise ValueError("Nothing is planned on this row; only a planned run can be claimed.")
+    source, slot_at, due_at = row.next_source, row.next_slot_at, row.next_run_at
+    row.lease_owner = worker
+    row.last_slot_at = slot_at if row.last_slot_at is None else max(row.last_slot_at, slot_at)
+    row.last_started_at = max(now, due_at)
+    if source == Source.AI_ONESHOT or (
+        # A one-shot hint that a pause held back is served by the run at the end of the pause.
+        source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
+    ):
+        row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+    if source == Source.MANUAL:
+        row.manual_run_at = None
+    else:
+        row.retry_at = row.retry_slot_at = row.retry_attempt = None
+        if source != Source.RETRY:
+            row.retries_used = 0
+    if source not in OVERDUE_SOURCES:
+        return None
+    tardy = judge_tardiness(
+        slot_at=slot_at,
+        now=now - (due_at - slot_at),
+        interval_ms=row.baseline_interval_ms,
+        anchor_at=row.anchor_at,
+        cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
+        ends_at=row.ends_at,
+        grace_ms=grace_ms,
+    )
+    if tardy is not None:
+        row.last_slot_at = max(row.last_slot_at, tardy.latest_at)
+    return tardy
 
 
 class Consequence(StrEnum):
