@@ -123,9 +123,7 @@ class UserForm(forms.ModelForm):  # type: ignore[type-arg]
 
     email = forms.EmailField(max_length=254, widget=UnfoldAdminEmailInputWidget, label="E-mail address")
     name = forms.CharField(max_length=255, required=False, widget=UnfoldAdminTextInputWidget)
-    is_active = forms.BooleanField(
-        required=False, initial=True, widget=UnfoldBooleanSwitchWidget, label="May sign in"
-    )
+    is_active = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanSwitchWidget, label="May sign in")
     is_superuser = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,

@@ -7,6 +7,7 @@ what is not in it answers 404, the same as what does not exist.
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.contrib.admin.views.main import ChangeList as DjangoChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -39,7 +40,10 @@ class OwnedChangeList(ChangeList):  # type: ignore[misc]
     def get_results(self, request: HttpRequest) -> None:
         """Fetches the page, then lets the admin attach what its columns need."""
         super().get_results(request)
-        self.result_list = self.model_admin.complete_rows(request, list(self.result_list))
+        page: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        # The theme's heading offers "Show all" where the two counts differ, as they do under a filter.
+        self.full_result_count = None if self.query or self.has_active_filters else self.result_count
+        self.result_list = self.model_admin.complete_rows(request, page)
 
     def url_for_result(self, result: models.Model) -> str:
         """Where the first column leads."""
@@ -112,6 +116,13 @@ class OwnedModelAdmin(ModelAdmin):  # type: ignore[misc]
         """The list with pages."""
         return OwnedChangeList
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list; a NUL in the query, which PostgreSQL refuses, is treated as any other wrong query."""
+        if any("\0" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
     def complete_rows(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         """Attaches to the rows of one list page what columns need beyond the row, in a fixed number of queries."""
         return rows
@@ -136,7 +147,7 @@ class OwnedModelAdmin(ModelAdmin):  # type: ignore[misc]
             "can_change": self.has_change_permission(request, obj),
             **self.page_context(request, obj),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, str(self.page_template), context)
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
@@ -166,6 +177,17 @@ class OwnedModelAdmin(ModelAdmin):  # type: ignore[misc]
             return HttpResponseRedirect(page_url(obj))
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         return response
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """The form with one way to save, which leads to the object's page."""
+        one_way = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, one_way)
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
         raise Http404

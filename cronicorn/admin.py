@@ -1,7 +1,7 @@
 """The console: Django's admin at `/`, for every active person, with the dashboard as its first page."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from allauth.account.decorators import secure_admin_login
@@ -40,8 +40,8 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
     def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
         """Adds what the theme's Alpine.js needs to the policy of these pages: it compiles expressions of attributes."""
         relaxed = csp_update({"script-src": ["'unsafe-eval'"]})
-        wrapped: Callable[..., HttpResponse] = relaxed(super().admin_view(view, cacheable))
-        return wrapped
+        wrapped: Any = relaxed(super().admin_view(view, cacheable))
+        return cast(Callable[..., HttpResponse], wrapped)
 
     def get_urls(self) -> list[URLPattern]:
         """Adds the dashboard's live parts."""
@@ -49,8 +49,13 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard."""
-        context = {**self.each_context(request), "title": "Dashboard", **self._dashboard(request), **(extra_context or {})}
-        request.current_app = self.name  # type: ignore[attr-defined]
+        context = {
+            **self.each_context(request),
+            "title": "Dashboard",
+            **self._dashboard(request),
+            **(extra_context or {}),
+        }
+        request.current_app = self.name
         return TemplateResponse(request, "admin/dashboard/page.html", context)
 
     def live_view(self, request: HttpRequest) -> JsonResponse:
@@ -105,7 +110,7 @@ def is_operator(request: HttpRequest) -> bool:
 
 
 site = ConsoleSite(name="admin")
-site.login = secure_admin_login(site.login)  # type: ignore[method-assign]
+site.login = secure_admin_login(site.login)
 site.register(Job, JobAdmin)
 site.register(Endpoint, EndpointAdmin)
 site.register(Run, RunAdmin)

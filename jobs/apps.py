@@ -7,3 +7,4 @@ class JobsConfig(AppConfig):
     """Settings of the app."""
 
     name = "jobs"
+    verbose_name = "Schedules"

@@ -1,6 +1,7 @@
-"""The console's pages of the planner: sessions, read-only, and proposals, which may be approved, rejected and undone."""
+"""The console's pages of the planner: sessions, and proposals to approve, reject and undo."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
@@ -10,7 +11,7 @@ from django.utils.safestring import SafeString
 from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
-from jobs.admin.words import badge, moment, ms_words
+from jobs.admin.words import badge, moment, ms_words, utc_words
 from planner import services
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
 from scheduling.wording import duration_words
@@ -166,8 +167,16 @@ def advice_words(proposal: Proposal) -> str:
     if proposal.tool == Tool.PROPOSE_INTERVAL and isinstance(interval_ms, int):
         return f"Every {duration_words(interval_ms)}"
     if proposal.tool == Tool.PROPOSE_NEXT_TIME:
-        return f"Once at {str(arguments.get('next_run_at', '?'))[:32]}"
+        return f"Once at {_instant_words(arguments.get('next_run_at'))}"
     if proposal.tool == Tool.PAUSE_UNTIL:
         until = arguments.get("until")
-        return f"Pause until {str(until)[:32]}" if until else "Resume"
+        return f"Pause until {_instant_words(until)}" if until else "Resume"
     return "Clear hints" if proposal.tool == Tool.CLEAR_HINTS else proposal.get_tool_display()
+
+
+def _instant_words(text: Any) -> str:
+    """A stored instant to the second; what is not one, as it stands and cut."""
+    try:
+        return utc_words(datetime.fromisoformat(text).astimezone(UTC))
+    except (TypeError, ValueError):
+        return str(text)[:32]

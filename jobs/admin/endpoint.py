@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db import models
@@ -72,7 +73,9 @@ _BUTTONS = {
             quiet=True,
         ),
         *(
-            Button(f"planner-{mode.value}", mode.label, "", partial(_set_mode, mode=mode), f"planner mode is {mode.value}.")
+            Button(
+                f"planner-{mode.value}", mode.label, "", partial(_set_mode, mode=mode), f"planner mode is {mode.value}."
+            )
             for mode in PlannerMode
         ),
     )
@@ -136,7 +139,10 @@ class JobFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         """The endpoints of that job."""
-        return queryset.filter(job=self.value()) if self.value() else queryset
+        try:
+            return queryset.filter(job=UUID(self.value())) if self.value() else queryset
+        except ValueError:
+            return queryset.none()
 
 
 class EndpointAdmin(ServiceModelAdmin):
@@ -227,7 +233,7 @@ class EndpointAdmin(ServiceModelAdmin):
     def request_line(self, endpoint: Endpoint) -> SafeString:
         """Method and host, and the job."""
         return format_html(
-            '<span class="cc-code">{} {}</span><br><span class="cc-dim">{}</span>',
+            '<span class="cc-code cc-number">{} {}</span><br><span class="cc-dim">{}</span>',
             endpoint.method,
             endpoint.host,
             endpoint.job.name,

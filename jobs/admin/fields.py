@@ -13,6 +13,7 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "sec": 1_000, "m": 60_000, "min": 60_000, "h":
 _PART = re.compile(r"\s*(\d{1,12})\s*(ms|sec|s|min|m|h|d)(?![a-z])\s*,?", re.IGNORECASE)
 _SPARE_ROWS = 2
 _ROW_LIMIT = 60
+_LENGTH_LIMIT = 80
 
 
 def parse_duration_ms(text: str) -> int:
@@ -44,7 +45,7 @@ class DurationField(forms.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("widget", UnfoldAdminTextInputWidget(attrs={"placeholder": "5 min", "autocomplete": "off"}))
-        super().__init__(max_length=60, **kwargs)
+        super().__init__(**kwargs)
 
     def prepare_value(self, value: Any) -> Any:
         """A stored number as text; what was typed stays as typed."""
@@ -56,7 +57,7 @@ class DurationField(forms.CharField):
         if not text:
             return None
         try:
-            return parse_duration_ms(str(text))
+            return parse_duration_ms(str(text)[:_LENGTH_LIMIT])
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
@@ -74,7 +75,7 @@ class UtcField(forms.CharField):
     def __init__(self, **kwargs: Any) -> None:
         widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local", "step": "1"})
         widget.input_type = "datetime-local"
-        super().__init__(max_length=40, widget=widget, **kwargs)
+        super().__init__(widget=widget, **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
         """A stored instant as the input wants it."""
@@ -86,7 +87,7 @@ class UtcField(forms.CharField):
         if not text:
             return None
         try:
-            instant = datetime.fromisoformat(str(text))
+            instant = datetime.fromisoformat(str(text)[:_LENGTH_LIMIT])
             return instant.replace(tzinfo=UTC) if instant.utcoffset() is None else instant.astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValidationError("Give a date and a time, as 2030-01-31T09:00.") from None

@@ -89,7 +89,9 @@ class EndpointForm(ServiceForm):
         label="Cron expression",
         required=False,
         max_length=255,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "*/5 * * * *", "class": "cc-code", "spellcheck": "false"}),
+        widget=UnfoldAdminTextInputWidget(
+            attrs={"placeholder": "*/5 * * * *", "class": "cc-code", "spellcheck": "false"}
+        ),
         help_text="Five fields: minute, hour, day of month, month, weekday; or @hourly, @daily, @weekly, @monthly.",
     )
     timezone = forms.CharField(

@@ -74,7 +74,8 @@ def _hints(endpoint: Endpoint, now: datetime) -> list[dict[str, Any]]:
 
 def _picture(endpoint: Endpoint, runs: Sequence[Run], now: datetime) -> dict[str, Any]:
     """The three charts. `runs` come newest first and are not empty."""
-    window = choose_window(runs[-1].due_at, now, endpoint.next_run_at)
+    window = choose_window([run.due_at for run in runs], now, endpoint.next_run_at)
+    runs = [run for run in runs if run.due_at >= window.since]
     slots = baseline_slots(endpoint, window.since, window.until)
     marks = [_mark(window, run) for run in reversed(runs)]
     begun = [run for run in reversed(runs) if run.started_at is not None]
@@ -83,7 +84,7 @@ def _picture(endpoint: Endpoint, runs: Sequence[Run], now: datetime) -> dict[str
         "since": window.since,
         "labels": axis_labels(window),
         "now_x": window.x(now),
-        "next_x": window.x(endpoint.next_run_at) if _shown(endpoint.next_run_at, window) else None,
+        "next_x": _place(endpoint.next_run_at, window),
         "slots": [window.x(slot) for slot in slots],
         "slots_cut": len(slots) == MAX_SLOTS,
         "marks": marks,
@@ -94,7 +95,12 @@ def _picture(endpoint: Endpoint, runs: Sequence[Run], now: datetime) -> dict[str
         "durations": bar_chart(
             window,
             [
-                (run.due_at, run.duration_ms, tone_of(run.status), f"{utc_words(run.due_at)}: {ms_words(run.duration_ms)}")
+                (
+                    run.due_at,
+                    run.duration_ms,
+                    tone_of(run.status),
+                    f"{utc_words(run.due_at)}: {ms_words(run.duration_ms)}",
+                )
                 for run in begun
                 if run.duration_ms is not None
             ],
@@ -111,8 +117,9 @@ def _picture(endpoint: Endpoint, runs: Sequence[Run], now: datetime) -> dict[str
     }
 
 
-def _shown(instant: datetime | None, window: Window) -> bool:
-    return instant is not None and window.since <= instant <= window.until
+def _place(instant: datetime | None, window: Window) -> float | None:
+    """The place of an instant; None where the picture does not reach it."""
+    return window.x(instant) if instant is not None and window.since <= instant <= window.until else None
 
 
 def _mark(window: Window, run: Run) -> Mark:

@@ -15,6 +15,7 @@ _STEPS = [
     for seconds in (5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000)
 ]
 _MAX_LABELS = 8
+_CALLS_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,14 @@ class BarChart:
         return self.top_ms / 2
 
 
-def choose_window(first: datetime, now: datetime, next_run_at: datetime | None) -> Window:
-    """From the first call shown to a little after now, and to the next run where it is near; at least two minutes."""
-    since = min(first, now - timedelta(minutes=2))
+def choose_window(due: Sequence[datetime], now: datetime, next_run_at: datetime | None) -> Window:
+    """As long as 60 calls take at the pace of the latest ten, and to the next run where it is near.
+
+    `due` are the times of the calls, newest first and not empty. At least two minutes; not before the first of them.
+    """
+    latest = due[:10]
+    pace = (latest[0] - latest[-1]) / max(len(latest) - 1, 1)
+    since = min(max(due[-1], now - _CALLS_SHOWN * pace), latest[-1], now - timedelta(minutes=2))
     span = now - since
     until = now + span * 0.06
     if next_run_at is not None and now < next_run_at <= now + span * 0.4:
@@ -102,7 +108,7 @@ def axis_labels(window: Window) -> list[Label]:
     shape = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M" if span <= timedelta(days=2) else "%b %d %H:%M"
     epoch = datetime(2000, 1, 1, tzinfo=UTC)
     instant = epoch + ((window.since - epoch) // step + 1) * step
-    labels = []
+    labels: list[Label] = []
     while instant < window.until and len(labels) <= 2 * _MAX_LABELS:
         labels.append(Label(window.x(instant), instant.astimezone(UTC).strftime(shape)))
         instant += step

@@ -40,7 +40,9 @@ def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
         return {"field": error.faults[0].field, "fault": error.faults[0].message}
     return {
         "zone": schedule["timezone"],
-        "slots": [{"at": slot.at.isoformat(), "utc": f"{slot.at:%Y-%m-%d %H:%M:%S}", "local": slot.local} for slot in slots],
+        "slots": [
+            {"at": slot.at.isoformat(), "utc": f"{slot.at:%Y-%m-%d %H:%M:%S}", "local": slot.local} for slot in slots
+        ],
     }
 
 

@@ -60,9 +60,7 @@ def recent_runs(endpoint_ids: Sequence[UUID]) -> dict[UUID, Recent]:
             """,
             [list(endpoint_ids), RECENT_RUNS],
         )
-        return {
-            row[0]: Recent(tuple(row[1]), row[2], row[3], row[4], row[5]) for row in cursor.fetchall() if row[1]
-        }
+        return {row[0]: Recent(tuple(row[1]), row[2], row[3], row[4], row[5]) for row in cursor.fetchall() if row[1]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def bands_of(endpoint: Endpoint, runs: Sequence[Run], since: datetime, until: da
     """
     bands = []
     known = set()
-    history: Any = endpoint.proposals  # type: ignore[attr-defined]
+    history: Any = endpoint.proposals
     applied = history.filter(
         Q(ended_at__isnull=True) | Q(ended_at__gte=since), applied_at__lt=until, applied_at__isnull=False
     )

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
-from jobs.admin.words import badge, moment, ms_words
+from jobs.admin.words import NOTHING, badge, moment, ms_words
 from jobs.models import Endpoint, Run, RunResponse
 from scheduling.decision import Source
 
@@ -102,7 +102,7 @@ class RunAdmin(OwnedModelAdmin):
     @admin.display(description="Status code")
     def code(self, run: Run) -> str:
         """What HTTP said."""
-        return str(run.status_code) if run.status_code else "–"
+        return str(run.status_code or NOTHING)
 
     @admin.display(description="Lateness")
     def lateness(self, run: Run) -> str:

@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from scheduling.wording import duration_words
 
-NOTHING = "–"
+NOTHING = "\u2013"
 
 TONES = {
     "success": "good",
@@ -59,7 +59,7 @@ def ms_words(value: float | None) -> str:
     if abs(value) < 1_000:
         return f"{value:.0f} ms"
     if abs(value) < 60_000:
-        return f"{value / 1_000:.2f} s"
+        return f"{round(value / 1_000, 2):g} s"
     return duration_words(int(value))
 
 

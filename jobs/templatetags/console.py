@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from accounts.addresses import page_url
 from jobs.admin import words
+from scheduling.wording import duration_words
 
 register = template.Library()
 
@@ -40,7 +41,7 @@ def stored_instant(text: str | None) -> datetime | None:
 @register.filter
 def duration(milliseconds: int | None) -> str:
     """A whole number of milliseconds in its largest units; a dash for none."""
-    return words.duration_words(milliseconds) if milliseconds is not None else words.NOTHING
+    return duration_words(milliseconds) if milliseconds is not None else words.NOTHING
 
 
 @register.filter

@@ -3,6 +3,7 @@
 
 (() => {
   const REFRESH_MS = 5000;
+  const shown = new WeakMap();
 
   function words(seconds) {
     const parts = [];
@@ -31,6 +32,11 @@
     if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 2000) offsetMs = date - Date.now();
   }
 
+  // Where a picture is wider than the screen, its latest part matters.
+  function showLatest(root) {
+    for (const picture of root.querySelectorAll(".cc-scroll > svg")) picture.parentElement.scrollLeft = picture.parentElement.scrollWidth;
+  }
+
   function keepsPart(part) {
     return part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
   }
@@ -46,9 +52,10 @@
       for (const part of root.querySelectorAll("[data-part]")) {
         const html = parts[part.dataset.part];
         // A part with the focus or an open menu waits, so that nothing moves under the hands.
-        if (html !== undefined && part.dataset.html !== html && !keepsPart(part)) {
+        if (html !== undefined && shown.get(part) !== html && !keepsPart(part)) {
           part.innerHTML = html;
-          part.dataset.html = html;
+          shown.set(part, html);
+          showLatest(part);
         }
       }
       tellTimes(root);
@@ -77,6 +84,7 @@
       select.addEventListener("change", () => select.form.submit());
     });
     tellTimes(document);
+    showLatest(document);
     setInterval(() => { if (!document.hidden) tellTimes(document); }, 1000);
   });
 

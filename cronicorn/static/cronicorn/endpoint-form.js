@@ -33,7 +33,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function item(slot, zone) {
     const li = document.createElement("li");
     const local = document.createElement("span");
-    local.textContent = slot.local.replace("T", " ").replace(/\.\d+/, "");
+    local.textContent = slot.local.slice(0, 19).replace("T", " ");
     li.append(local);
     if (zone !== "UTC") {
       const utc = document.createElement("span");
