@@ -11,7 +11,7 @@ from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
-from scheduling.dispatch import HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher
 from scheduling.egress import installation_policy
 from scheduling.worker import Worker, WorkerOptions
 
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 class Command(BaseCommand):
     """Runs one scheduler worker until SIGTERM or SIGINT; start as many as you like."""
 
+    requires_system_checks: list[str] = []
     help = "Claims due endpoints, calls them and records what came back. A signal drains, a second one exits at once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         stop = Stop()
         worker = Worker(
             name=worker_name(WorkerKind.SCHEDULER),
-            dispatcher=HttpxDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
+            dispatcher=CurlDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
             options=WorkerOptions(
                 concurrency=options["concurrency"],
                 per_host=options["per_host"],
