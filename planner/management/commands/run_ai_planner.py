@@ -17,6 +17,7 @@ from planner.worker import Planner, PlannerOptions
 class Command(BaseCommand):
     """Runs one planner worker until SIGTERM or SIGINT."""
 
+    requires_system_checks: list[str] = []
     help = "Reads runs and writes hints: the owner's rules every few seconds, the model where a key is set."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
