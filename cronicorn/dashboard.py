@@ -160,8 +160,8 @@ def _traffic(scope: Scope, now: datetime) -> Traffic:
     traffic = Traffic()
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT date_trunc('hour', r.due_at, 'UTC'), r.status, r.source, count(*)"
-            f" FROM runs r WHERE {condition} GROUP BY 1, 2, 3",  # noqa: S608  built from our own texts
+            "SELECT date_trunc('hour', r.due_at, 'UTC'), r.status, r.source, count(*)"  # noqa: S608  our own texts
+            f" FROM runs r WHERE {condition} GROUP BY 1, 2, 3",
             parameters,
         )
         for hour, status, source, count in cursor.fetchall():
@@ -176,9 +176,9 @@ def _lateness_p95_ms(scope: Scope, now: datetime) -> float | None:
     condition, parameters = _runs_condition(scope, now - timedelta(hours=1))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY late) FROM ("
+            "SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY late) FROM ("  # noqa: S608  our own texts
             " SELECT extract(epoch FROM r.started_at - r.due_at)::float8 * 1000 AS late FROM runs r"
-            f" WHERE {condition} AND r.started_at IS NOT NULL ORDER BY r.due_at DESC LIMIT %s) sample",  # noqa: S608  built from our own texts
+            f" WHERE {condition} AND r.started_at IS NOT NULL ORDER BY r.due_at DESC LIMIT %s) sample",
             [*parameters, LATENESS_SAMPLE],
         )
         value: float | None = cursor.fetchone()[0]
@@ -319,7 +319,7 @@ def _workers(now: datetime) -> list[dict[str, Any]]:
         .values("kind")
         .annotate(live=Count("pk", filter=live), seen_at=Max("seen_at"))
     )
-    known: dict[str, dict[str, Any]] = {row["kind"]: row for row in rows}
+    known: dict[str, Any] = {row["kind"]: row for row in rows}
     return [
         {"kind": kind, "live": known.get(kind, {}).get("live", 0), "seen_at": known.get(kind, {}).get("seen_at")}
         for kind in ("scheduler", "planner")

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import connections
 from playwright.sync_api import Page, expect, sync_playwright
 
 from jobs.models import Endpoint
 from tests.support.factories import PASSWORD, make_endpoint, make_job, make_run, make_user
-from tests.support.processes import eventually
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -53,16 +52,8 @@ def page(live_server: Any, complaints: list[str], monkeypatch: pytest.MonkeyPatc
         page.on("pageerror", lambda error: complaints.append(str(error)))
         yield page
         browser.close()
-    eventually(_alone)
-
-
-def _alone() -> bool:
-    """Whether the server's threads have left the database, which goes away after the last test."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return bool(cursor.fetchone()[0] == 0)
+        # Under the running event loop Django gave this thread connections of their own.
+        connections.close_all()
 
 
 def sign_in(page: Page, email: str) -> None:
