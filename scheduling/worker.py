@@ -73,6 +73,7 @@ class Worker:
         self._alarm = Alarm()
         self._clock = DatabaseClock()
         self._book = Book()
+        self._waits_for_slot = False
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
         )
@@ -156,12 +157,11 @@ class Worker:
 
     def _settle_loop(self) -> None:
         while not self._drained.requested():
-            was_full = len(self._book) >= self._options.concurrency
             settled = self._settler.settle_ready(0.2)
             if settled.next_due_at is not None:
                 due_ns = self._clock.monotonic_at(settled.next_due_at)
                 self._alarm.ring_at(due_ns - int(CLAIM_EVERY * 1e9))
-            if settled.count and was_full:
+            if settled.count and self._waits_for_slot:
                 self._alarm.ring()
 
     def _keep_loop(self) -> None:
@@ -190,8 +190,11 @@ class Worker:
 
     def _idle_time(self) -> float:
         """Seconds until there can be something to claim or to reap; the poll bound at most."""
+        # Told before the look, as the settler looks after it removes: one of the two sees the other.
+        self._waits_for_slot = True
         if len(self._book) >= self._options.concurrency:
             return self._options.poll_interval
+        self._waits_for_slot = False
         sent_ns = monotonic_ns()
         view = look_ahead()
         jump = self._clock.observe(view.now, sent_ns, monotonic_ns())
