@@ -120,16 +120,22 @@ class EndpointFacts:
             values["retry_at"], values["retry_slot_at"] = _text(self.retry.at), _text(self.retry.slot_at)
         if self.overdue is not None:
             values["overdue_slot_at"] = _text(self.overdue.slot_at)
-        for name in ("min_interval_ms", "max_interval_ms"):
-            if (bound := getattr(self, name)) is not None:
-                values[name] = bound
-        for name in _INSTANTS:
-            if (instant := getattr(self, name)) is not None:
+        if self.min_interval_ms is not None:
+            values["min_interval_ms"] = self.min_interval_ms
+        if self.max_interval_ms is not None:
+            values["max_interval_ms"] = self.max_interval_ms
+        for name, instant in (
+            ("run_once_at", self.run_once_at),
+            ("starts_at", self.starts_at),
+            ("ends_at", self.ends_at),
+            ("last_slot_at", self.last_slot_at),
+            ("last_started_at", self.last_started_at),
+            ("paused_until", self.paused_until),
+            ("manual_run_at", self.manual_run_at),
+        ):
+            if instant is not None:
                 values[name] = instant.isoformat()
         return values
-
-
-_INSTANTS = ("run_once_at", "starts_at", "ends_at", "last_slot_at", "last_started_at", "paused_until", "manual_run_at")
 
 
 def _text(instant: datetime | None) -> str | None:

@@ -1,6 +1,7 @@
 """How times, durations and reasons read in a decision's sentence. Pure."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 
@@ -10,7 +11,11 @@ def duration_words(duration: timedelta | int) -> str:
 
     An integer means milliseconds.
     """
-    total = duration if isinstance(duration, int) else duration // timedelta(milliseconds=1)
+    return _words(duration if isinstance(duration, int) else duration // timedelta(milliseconds=1))
+
+
+@lru_cache(maxsize=1024)
+def _words(total: int) -> str:
     if total < 1_000:
         return f"{total} ms"
     if total < 60_000:
@@ -25,8 +30,12 @@ def duration_words(duration: timedelta | int) -> str:
 
 def instant_words(instant: datetime, now: datetime) -> str:
     """A time of day, given in UTC and cut to the second; the date too when it is another day than `now`'s."""
-    clock = f"{instant:%H:%M:%S}" if instant.second else f"{instant:%H:%M}"
-    return f"{clock} UTC" if instant.date() == now.date() else f"{instant:%Y-%m-%d} {clock} UTC"
+    # Several times faster than strftime, and every plan words two instants or more.
+    clock = f"{instant.hour:02}:{instant.minute:02}"
+    if instant.second:
+        clock = f"{clock}:{instant.second:02}"
+    day = instant.date()
+    return f"{clock} UTC" if day == now.date() else f"{day.isoformat()} {clock} UTC"
 
 
 def because(reason: str) -> str:
