@@ -1,0 +1,183 @@
+"""Runs schedulers under faults and holds what the target saw against what they wrote down.
+
+`python -m tests.chaos --seconds 60 --schedulers 3 --seed 1`; prints a report and exits 1 on a violation.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.chaos.arena import LEASE_SECONDS, Fleet, Postgres
+from tests.chaos.target import Target, recording_target
+
+if TYPE_CHECKING:
+    from jobs.models import Endpoint
+    from tests.chaos.checker import EndpointFacts, Report, RunFacts
+
+# After the last fault: a lease runs out, what was lost is repeated, and what was missed is made up for.
+CALM = LEASE_SECONDS + 6.0
+
+
+def main() -> int:
+    """Reads the arguments, runs, reports."""
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, help="how long faults are caused")
+    parser.add_argument("--seconds", type=float, default=60, help="the same in seconds")
+    parser.add_argument("--schedulers", type=int, default=3)
+    parser.add_argument("--endpoints", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+    parser.add_argument("--faults", help="kinds of faults, separated by commas; all by default")
+    parser.add_argument("--pause", type=float, default=2.5, help="longest time between two faults, in seconds")
+    parser.add_argument("--outage", type=float, default=10, help="how long an outage of the database lasts, in seconds")
+    options = parser.parse_args()
+    if options.minutes is not None:
+        options.seconds = options.minutes * 60
+    with tempfile.TemporaryDirectory(prefix="cronicorn-chaos-") as name:
+        folder = Path(name)
+        with closing(Postgres(folder / "postgres")) as postgres, recording_target(folder / "calls.log") as target:
+            report = _run(folder, postgres, target, options)
+        if report.violations:
+            kept = Path(tempfile.mkdtemp(prefix="cronicorn-chaos-failed-"))
+            for log in ("calls.log", "schedulers.log"):
+                (folder / log).rename(kept / log)
+            print(f"The logs are kept in {kept}.")
+    print("\n".join(report.lines()))
+    return 1 if report.violations else 0
+
+
+def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Namespace) -> "Report":
+    os.environ |= {"DATABASE_URL": postgres.url, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    os.environ["TEST_DATA_DIR"] = str(folder)
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    from tests.chaos.checker import check
+    from tests.chaos.injector import FAULTS, Editors, Injector
+
+    call_command("migrate", verbosity=0)
+    endpoints = _make_endpoints(target, options.endpoints)
+    steady, edited = endpoints[: len(endpoints) * 2 // 3], endpoints[len(endpoints) * 2 // 3 :]
+    fleet = Fleet(folder, options.schedulers)
+    injector = Injector(
+        fleet=fleet,
+        postgres=postgres,
+        seed=options.seed,
+        kinds=options.faults.split(",") if options.faults else FAULTS,
+        pause=options.pause,
+        outage=options.outage,
+    )
+    print(f"seed {options.seed}, {options.schedulers} schedulers, {len(endpoints)} endpoints, {options.seconds:.0f} s")
+    try:
+        _wait_for_runs()
+        with Editors(edited, seed=options.seed) as editors:
+            injector.run(options.seconds)
+        editors.settle()
+        died = fleet.died()
+        threading.Event().wait(CALM)
+        ended_at = _database_now()
+        codes = fleet.drain()
+    finally:
+        fleet.close()
+    runs = _runs()
+    facts = _endpoints({endpoint.pk for endpoint in steady})
+    report = check(target.calls(), runs, facts, fleet.freezes, ended_at=ended_at)
+    report.violations += [f"a scheduler ended by itself with {code}" for code in died]
+    report.violations += [f"a scheduler ended with {code} when it was told to stop" for code in codes if code]
+    report.figures.update(Counter({f"fault {kind}": count for kind, count in injector.done.items()}))
+    report.figures.update(Counter({f"change {kind}": count for kind, count in editors.done.items()}))
+    return report
+
+
+def _make_endpoints(target: Target, count: int) -> "Sequence[Endpoint]":
+    """Endpoints of every kind: 1 to 5 s, some slow, some that want to be called at most once."""
+    from tests.support.factories import make_endpoint, make_job, make_user
+
+    jobs = [make_job(make_user()) for _ in range(3)]
+    made = []
+    for number in range(count):
+        label = f"e{number}"
+        slow = number % 6 == 5
+        made.append(
+            make_endpoint(
+                jobs[number % 3],
+                name=label,
+                url=target.url(label, milliseconds=2_000 if slow else 0, host=f"127.0.0.{1 + number % 7}"),
+                baseline_interval_ms=1_000 * (1 + number % 5),
+                on_worker_loss="skip" if number % 10 == 9 else "retry",
+                planner_mode="off",
+            )
+        )
+    return made
+
+
+def _wait_for_runs() -> None:
+    from jobs.models import Run
+    from tests.support.processes import eventually
+
+    eventually(lambda: Run.objects.filter(status="success").exists(), 60)
+
+
+def _database_now() -> datetime:
+    from django.db import connection
+
+    from cronicorn.runtime.clock import database_now
+
+    with connection.cursor() as cursor:
+        return database_now(cursor)
+
+
+def _runs() -> "list[RunFacts]":
+    from jobs.models import Run
+    from tests.chaos.checker import RunFacts
+
+    return [
+        RunFacts(
+            endpoint_id=run.endpoint_id,
+            slot=run.scheduled_for,
+            due_at=run.due_at,
+            attempt=run.attempt,
+            source=run.source,
+            status=run.status,
+            error_kind=run.error_kind,
+            claimed_at=run.claimed_at,
+            worker=run.worker,
+            coalesced_slots=run.coalesced_slots,
+            planned_at=datetime.fromisoformat(run.decision["inputs"]["now"]),
+        )
+        for run in Run.objects.all()
+    ]
+
+
+def _endpoints(steady: set[object]) -> "list[EndpointFacts]":
+    from jobs.models import Endpoint
+    from tests.chaos.checker import EndpointFacts
+
+    return [
+        EndpointFacts(
+            id=endpoint.pk,
+            label=endpoint.name,
+            steady=endpoint.pk in steady,
+            repeats=endpoint.on_worker_loss == "retry",
+            interval=timedelta(milliseconds=endpoint.baseline_interval_ms or 0),
+            anchor_at=endpoint.anchor_at,
+            next_run_at=endpoint.next_run_at,
+            lease_owner=endpoint.lease_owner,
+            lease_until=endpoint.lease_until,
+        )
+        for endpoint in Endpoint.objects.all()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
