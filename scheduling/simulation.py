@@ -173,12 +173,11 @@ class _Target:
 
     def answer(self) -> tuple[Outcome, timedelta]:
         """The outcome of the next call, and how long it takes."""
-        ok = self._next_is_ok()
+        outcome = self._ok if self._next_is_ok() else self._failed
         if self._fixed_duration is not None:
-            return (self._ok if ok else self._failed), self._fixed_duration
-        return (self._ok if ok else self._failed), timedelta(
-            milliseconds=self._random.randint(*self._model.duration_ms)
-        )
+            return outcome, self._fixed_duration
+        low, high = self._model.duration_ms
+        return outcome, timedelta(milliseconds=low + int(self._random.random() * (high - low + 1)))
 
     def _next_is_ok(self) -> bool:
         if self._model.pattern:
