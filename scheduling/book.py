@@ -12,11 +12,15 @@ from scheduling.outcome import Outcome
 
 @dataclass(slots=True)
 class InHand:
-    """A claim under way. `secured_at` is when its lease was last known to be held, in seconds of `boot_seconds`."""
+    """A claim under way. `secured_at` is when its lease was last known to be held, in seconds of `boot_seconds`.
+
+    `given_up` tells that the lease is known to be lost, or may have run out.
+    """
 
     claim: Claim
     secured_at: float
     secrets: tuple[str, ...] = ()
+    given_up: bool = False
 
 
 class Book:

@@ -15,21 +15,51 @@ from scheduling.claims import Claim
 from scheduling.plan_row import Consequence, PlanRow, apply_loss
 
 
-def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> set[UUID]:
-    """Prolongs the leases of (endpoint, fence) pairs; returns the endpoints that are still this worker's."""
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Which endpoints were prolonged, and which are this worker's and could not be, for another holds their rows."""
+
+    kept: frozenset[UUID]
+    locked: frozenset[UUID]
+
+
+def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> Renewal:
+    """Prolongs the leases of (endpoint, fence) pairs. What is in neither part of the answer is lost.
+
+    Waits for no row: one that somebody keeps locked must not cost the others their leases.
+    """
     if not held:
-        return set()
+        return Renewal(frozenset(), frozenset())
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE job_endpoints e SET lease_until = clock_timestamp() + make_interval(secs => %s)
-            FROM UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence)
-            WHERE e.id = h.id AND e.fence = h.fence AND e.lease_owner = %s
-            RETURNING e.id
+            WITH held AS (SELECT * FROM UNNEST(%(endpoints)s::uuid[], %(fences)s::bigint[]) AS h(id, fence)),
+            free AS MATERIALIZED (
+                SELECT e.id FROM job_endpoints e JOIN held h ON e.id = h.id AND e.fence = h.fence
+                WHERE e.lease_owner = %(worker)s
+                FOR NO KEY UPDATE OF e SKIP LOCKED
+            ),
+            renewed AS (
+                UPDATE job_endpoints e SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+                FROM free WHERE e.id = free.id
+                RETURNING e.id
+            )
+            SELECT e.id, renewed.id IS NOT NULL
+            FROM held h JOIN job_endpoints e ON e.id = h.id AND e.fence = h.fence AND e.lease_owner = %(worker)s
+            LEFT JOIN renewed ON renewed.id = e.id
             """,
-            [lease.total_seconds(), [endpoint for endpoint, _ in held], [fence for _, fence in held], worker],
+            {
+                "worker": worker,
+                "lease": lease.total_seconds(),
+                "endpoints": [endpoint for endpoint, _ in held],
+                "fences": [fence for _, fence in held],
+            },
         )
-        return {row[0] for row in cursor.fetchall()}
+        rows = cursor.fetchall()
+    return Renewal(
+        kept=frozenset(endpoint for endpoint, renewed in rows if renewed),
+        locked=frozenset(endpoint for endpoint, renewed in rows if not renewed),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The scheduler worker: claims what is due, starts the calls, settles what came back, and keeps its leases.
 
-The loop claims a moment ahead; beside it one thread starts calls at their time, one settles, one keeps the leases and
-one listens for changes. Those that need the database have a connection of their own. They share the book of calls in
-hand.
+The loop claims a moment ahead; beside it one thread starts calls at their time, one settles, one keeps the leases, one
+cancels what could not be kept, and one listens for changes. Those that need the database have a connection of their
+own. They share the book of calls in hand.
 """
 
 import logging
@@ -93,7 +93,7 @@ class Worker:
     def run(self) -> None:
         """Works until a stop is requested, then drains: calls in flight are settled, what remains is given back."""
         log_event(logger, Event.WORKER_STARTED, worker=self.name, concurrency=self._options.concurrency)
-        bodies = (self._start_loop, self._settle_loop, self._keep_loop, self._listen_loop)
+        bodies = (self._start_loop, self._settle_loop, self._keep_loop, self._fence_loop, self._listen_loop)
         threads = [self._thread(body) for body in bodies]
         self._claim_loop()
         log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))
@@ -169,6 +169,10 @@ class Worker:
         while not self._drained.wait(CHECK_EVERY):
             self._keeper.tick()
         farewell(worker=self.name)
+
+    def _fence_loop(self) -> None:
+        while not self._drained.wait(CHECK_EVERY):
+            self._keeper.fence_overdue()
 
     def _listen_loop(self) -> None:
         listen(stop=self._stop, wake=self._alarm.ring)

@@ -12,7 +12,7 @@ from jobs.models import Author, Endpoint, EndpointStatus, Run, RunStatus, Worker
 from jobs.replan import replan
 from scheduling.claims import Claim, claim_due, look_ahead
 from scheduling.gate import recheck
-from scheduling.leases import reap, release, renew
+from scheduling.leases import Renewal, reap, release, renew
 from tests.support.factories import make_endpoint, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,8 +118,8 @@ def test_renewal_prolongs_only_what_is_still_held(make_due: MakeDue) -> None:
     Endpoint.objects.filter(pk=lost.pk).update(fence=99)
     before = Endpoint.objects.get(pk=kept.pk).lease_until
     held = [(item.endpoint_id, item.fence) for item in claims]
-    assert renew(worker="w1", held=held, lease=LEASE) == {kept.pk}
-    assert renew(worker="w2", held=held, lease=LEASE) == set()
+    assert renew(worker="w1", held=held, lease=LEASE) == Renewal(kept=frozenset({kept.pk}), locked=frozenset())
+    assert renew(worker="w2", held=held, lease=LEASE) == Renewal(kept=frozenset(), locked=frozenset())
     after = Endpoint.objects.get(pk=kept.pk).lease_until
     assert before is not None
     assert after is not None
