@@ -27,8 +27,18 @@ def test_two_keys_differ() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "cc_", "cc__", "abc", "cc_abc_def", "CC_" + "a" * 12 + "_" + "b" * 43, "cc_" + "a" * 12 + "_" + "b" * 42]
-    + ["cc_" + "a" * 12 + "_" + "b" * 44, "cc_" + "\u0661" * 12 + "_" + "b" * 43, "cc_" + "a" * 12 + "_" + "b" * 43 + "\n"],
+    [
+        "",
+        "cc_",
+        "cc__",
+        "abc",
+        "cc_abc_def",
+        "CC_" + "a" * 12 + "_" + "b" * 43,
+        "cc_" + "a" * 12 + "_" + "b" * 42,
+        "cc_" + "a" * 12 + "_" + "b" * 44,
+        "cc_" + "\u0661" * 12 + "_" + "b" * 43,
+        "cc_" + "a" * 12 + "_" + "b" * 43 + "\n",
+    ],
 )
 def test_a_text_that_is_no_key_has_no_parts(text: str) -> None:
     assert parse_key(text) is None

@@ -58,7 +58,7 @@ def child(script: str, *arguments: Any, **options: Any) -> subprocess.Popen[str]
     """Start Python on the script; warnings are errors, the project's own settings are not seen."""
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
+        [sys.executable, "-u", "-W", "error", "-c", script, *map(str, arguments)],
         cwd=ROOT,
         env=environment | options.pop("env", {}),
         stdin=subprocess.PIPE,
