@@ -205,3 +205,32 @@ def test_edit_between_the_claim_and_the_slot_is_what_gets_called(
     authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"url": target.route("/new", Reply(200))})
     eventually(ended(1))
     assert [request.path for request in target.requests] == ["/new"]
+
+
+def test_slow_endpoint_delays_none_of_a_thousand_fast_ones(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    proceed = threading.Event()
+
+    def answer(request, wire) -> None:  # type: ignore[no-untyped-def]
+        wire.wait(proceed)
+        Reply(200)(request, wire)
+
+    job = make_job()
+    slow = make_endpoint(job, url=target.route("/slow", answer), baseline_interval_ms=3_600_000)
+    fast = make_endpoint(job, url=target.route("/fast", Reply(200)), baseline_interval_ms=3_600_000)
+    copies = [Endpoint(**{**endpoint_values(fast), "name": f"Fast {number}"}) for number in range(999)]
+    Endpoint.objects.bulk_create(copies)
+    start_scheduler("--per-host", "50", "--poll-interval", "0.5")
+    due = now() + timedelta(seconds=1)
+    Endpoint.objects.update(next_run_at=due, next_slot_at=due)
+    eventually(lambda: Run.objects.filter(status=RunStatus.SUCCESS).count() == 1_000, seconds=50)
+    assert Run.objects.get(endpoint=slow).status == RunStatus.RUNNING
+    proceed.set()
+    eventually(ended(1_001))
+
+
+def endpoint_values(endpoint: Endpoint) -> dict[str, object]:
+    """The columns of an endpoint that a copy of it needs."""
+    own = ("id", "created_at", "updated_at")
+    return {field.attname: getattr(endpoint, field.attname) for field in Endpoint._meta.fields if field.name not in own}
