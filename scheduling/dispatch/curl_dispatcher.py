@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import os
 import socket
@@ -30,6 +28,7 @@ from scheduling.outcome import Call, Outcome
 
 SPARE_LOOKUPS = 256
 CLOSE_TIMEOUT_S = 5.0
+_NEVER_NS = 2**63
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +60,13 @@ class CurlDispatcher:
         self._closed = False
         # What follows belongs to the thread.
         self._multi = PolledMulti()
+        self._taken: deque[Callable[[], None]] = deque()
         self._free = concurrency
         self._waiting: deque[Transfer] = deque()
         self._transfers: dict[UUID, Transfer] = {}
         self._dialled: dict[pycurl.Curl, Transfer] = {}
-        self._resolving: list[tuple[int, int, Transfer]] = []
-        self._numbers = itertools.count()
-        self._handles: list[pycurl.Curl] = []
+        self._resolving: dict[UUID, Transfer] = {}
+        self._expiry_ns = _NEVER_NS  # no deadline of a call whose name is being resolved passes before
         self._ended: list[Outcome] = []
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._thread.start()
@@ -124,14 +123,9 @@ class CurlDispatcher:
                 logger.error("dispatcher_crashed", extra={"error": type(error).__name__})
                 self._end_all(CRASHED)
                 self._hand_out()
-        with self._ready:
-            errands, self._errands = self._errands, []
-        for errand in errands:
-            errand()
+        self._run_errands()
         self._end_all(CANCELED)
         self._hand_out()
-        for handle in self._handles:
-            handle.close()
         self._multi.close()
         if self._own_ca_file is not None:
             with suppress(OSError):
@@ -139,11 +133,8 @@ class CurlDispatcher:
 
     def _turn(self) -> None:
         for handle, code in self._multi.turn(self._longest_wait()):
-            self._finish(self._dialled[handle], code)
-        with self._ready:
-            errands, self._errands = self._errands, []
-        for errand in errands:
-            errand()
+            self._guard(self._dialled[handle], partial(self._finish, code))
+        self._run_errands()
         self._expire_lookups()
         while self._free and self._waiting:
             transfer = self._waiting.popleft()
@@ -151,10 +142,19 @@ class CurlDispatcher:
                 self._guard(transfer, self._begin)
         self._hand_out()
 
+    def _run_errands(self) -> None:
+        with self._ready:
+            self._taken += self._errands
+            self._errands.clear()
+        while self._taken:
+            self._taken.popleft()()
+
     def _longest_wait(self) -> float | None:
+        if self._errands or self._taken:
+            return 0.0  # left over from a turn that crashed; nobody wakes for them again
         if not self._resolving:
             return None
-        return max((self._resolving[0][0] - time.monotonic_ns()) / 1e9, 0.0)
+        return max((self._expiry_ns - time.monotonic_ns()) / 1e9, 0.0)
 
     def _accept(self, call: Call) -> None:
         transfer = Transfer(call, self._egress)
@@ -173,7 +173,8 @@ class CurlDispatcher:
         elif transfer.target is not None and transfer.target.address is not None:
             self._dial(transfer, ())
         else:
-            heapq.heappush(self._resolving, (transfer.deadline_ns, next(self._numbers), transfer))
+            self._resolving[transfer.recorder.call.run_id] = transfer
+            self._expiry_ns = min(self._expiry_ns, transfer.deadline_ns)
             self._lookups.ask(transfer.recorder.host, partial(self._deliver, transfer))
 
     def _deliver(self, transfer: Transfer, addresses: tuple[str, ...]) -> None:
@@ -182,9 +183,10 @@ class CurlDispatcher:
             self._send(partial(self._guard, transfer, partial(self._resolved, addresses)))
 
     def _resolved(self, addresses: tuple[str, ...], transfer: Transfer) -> None:
-        target = transfer.target
-        if transfer.ended or target is None:
-            return
+        target, run_id = transfer.target, transfer.recorder.call.run_id
+        if self._resolving.get(run_id) is not transfer or target is None:
+            return  # ended meanwhile
+        del self._resolving[run_id]
         self._health.record(target.host, bool(addresses), time.monotonic_ns())
         if not addresses:
             self._end(transfer, unresolved(self._health.blame()))
@@ -195,22 +197,22 @@ class CurlDispatcher:
 
     def _expire_lookups(self) -> None:
         now_ns = time.monotonic_ns()
-        while self._resolving and (self._resolving[0][0] <= now_ns or self._resolving[0][2].ended):
-            transfer = heapq.heappop(self._resolving)[2]
-            if transfer.ended or transfer.handle is not None:
-                continue
+        if now_ns < self._expiry_ns:
+            return
+        for transfer in [late for late in self._resolving.values() if late.deadline_ns <= now_ns]:
             self._health.record(transfer.recorder.host, False, now_ns)
-            call = transfer.recorder.call
-            self._end(transfer, deadline_passed(transfer.recorder.phase, call.timeout_ms, self._health.blame()))
+            timeout_ms = transfer.recorder.call.timeout_ms
+            self._end(transfer, deadline_passed(transfer.recorder.phase, timeout_ms, self._health.blame()))
+        self._expiry_ns = min((transfer.deadline_ns for transfer in self._resolving.values()), default=_NEVER_NS)
 
     def _dial(self, transfer: Transfer, addresses: tuple[str, ...] | list[str]) -> None:
         assert transfer.target is not None
-        handle = self._handles.pop() if self._handles else pycurl.Curl()
+        handle = pycurl.Curl()
         self._dialled[handle] = transfer
         transfer.prepare(handle, transfer.target, addresses, self._ca_file)
         self._multi.add(handle)
 
-    def _finish(self, transfer: Transfer, code: int) -> None:
+    def _finish(self, code: int, transfer: Transfer) -> None:
         transfer.measure()
         if transfer.error is not None:
             self._log_crash(transfer, transfer.error)
@@ -231,14 +233,15 @@ class CurlDispatcher:
         transfer.ended = True
         recorder = transfer.recorder
         del self._transfers[recorder.call.run_id]
+        self._resolving.pop(recorder.call.run_id, None)
         if recorder.started_ns:
             self._free += 1
-            if not measured:
-                transfer.measure()
-        self._hang_up(transfer)
         try:
+            if recorder.started_ns and not measured:
+                transfer.measure()
+            self._hang_up(transfer)
             outcome = recorder.finish(failure)
-        except Exception as error:  # noqa: BLE001  a body that cannot be judged must not cost the outcome
+        except Exception as error:  # noqa: BLE001  what cannot be judged must not cost the outcome
             self._log_crash(transfer, error)
             now_ns = time.monotonic_ns()
             outcome = Outcome.unsent(recorder.call, CRASHED.kind, CRASHED.message, CRASHED.blame, now_ns)
@@ -251,14 +254,12 @@ class CurlDispatcher:
         del self._dialled[handle]
         with suppress(pycurl.error):
             self._multi.remove(handle)
-        handle.reset()
-        self._handles.append(handle)
+        handle.close()
 
     def _end_all(self, failure: Failure) -> None:
         for transfer in list(self._transfers.values()):
             self._end(transfer, failure)
         self._waiting.clear()
-        self._resolving.clear()
 
     def _hand_out(self) -> None:
         if not self._ended:

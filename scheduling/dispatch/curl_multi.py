@@ -27,8 +27,8 @@ class PolledMulti:
     """
 
     def __init__(self) -> None:
-        self._has_epoll = hasattr(select, "epoll")
-        self._poller = select.epoll() if self._has_epoll else select.poll()
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._poller = self._epoll or select.poll()
         self._watched: set[int] = set()
         self._timer_at: float | None = None
         self._listening, self._waking = socket.socketpair()
@@ -74,17 +74,17 @@ class PolledMulti:
         self._multi.close()
         self._listening.close()
         self._waking.close()
-        if self._has_epoll:
-            self._poller.close()
+        if self._epoll is not None:
+            self._epoll.close()
 
     def _wait(self, longest_s: float | None) -> list[tuple[int, int]]:
         wait = -1.0 if longest_s is None else longest_s
         if self._timer_at is not None:
             until_timer = max(self._timer_at - time.monotonic(), 0.0)
             wait = until_timer if wait < 0 else min(wait, until_timer)
-        if self._has_epoll:
-            return self._poller.poll(wait, EVENTS_PER_TURN)
-        return self._poller.poll(wait * 1_000)
+        if self._epoll is not None:
+            return self._epoll.poll(wait, EVENTS_PER_TURN)
+        return self._poller.poll(wait * 1_000)  # the one counts seconds, the other milliseconds
 
     def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
         # pycurl prints what is raised here. A socket that cannot be watched costs its call the deadline.

@@ -102,7 +102,7 @@ class Transfer:
         return [ip for ip in addresses if judge(ip, port, synthetic_target=exempt).allowed]
 
     def prepare(self, handle: pycurl.Curl, target: Target, addresses: Iterable[str], ca_file: str | None) -> None:
-        """Set every option of a handle that is new or reset. `addresses` are those of a name, none for a literal."""
+        """Set every option of a new handle. `addresses` are those of a name, none for a literal."""
         call = self.recorder.call
         self.handle = handle
         setopt = handle.setopt

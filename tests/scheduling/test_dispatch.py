@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import resource
 import socket
 import ssl
@@ -20,6 +21,7 @@ from uuid import UUID
 import pytest
 
 from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
+from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress import EgressPolicy
 from scheduling.outcome import Blame, ErrorKind
@@ -116,6 +118,78 @@ def test_proxies_of_the_environment_are_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert run(make_dispatcher(), a_call(http_target.route("/", Reply()))).ok
+
+
+def test_nothing_is_sent_that_nobody_asked_for(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    url = http_target.route("/", Reply())
+    run(dispatcher, a_call(url))
+    run(dispatcher, a_call(url, method="POST", body=b"{}", headers=(("Accept", "text/plain"), ("X-Empty", ""))))
+    plain, post = ({name.lower(): value for name, value in seen.headers} for seen in http_target.requests)
+    ours = {
+        "host": f"127.0.0.1:{http_target.port}",
+        "user-agent": "Cronicorn",
+        "accept-encoding": "identity",
+        "connection": "close",
+    }
+    assert plain == ours
+    assert post == ours | {"content-length": "2", "accept": "text/plain", "x-empty": ""}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_body_arrives_byte_for_byte(dispatcher: Dispatcher, http_target: HttpTarget, method: str) -> None:
+    body = bytes(range(256)) * 1_024
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(content_length=0)), method=method, body=body))
+    assert failure(outcome) == (None, None)
+    (seen,) = http_target.requests
+    assert (seen.method, seen.body, seen.header("content-length")) == (method, body, str(len(body)))
+    assert seen.header("expect") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "length"), [("POST", "0"), ("PUT", "0"), ("PATCH", "0"), ("GET", None), ("DELETE", None)]
+)
+def test_missing_body_is_announced_where_one_is_expected(
+    dispatcher: Dispatcher, http_target: HttpTarget, method: str, length: str | None
+) -> None:
+    assert run(dispatcher, a_call(http_target.route("/", Reply()), method=method)).ok
+    assert http_target.requests[0].header("content-length") == length
+
+
+def test_owner_cannot_frame_or_address_the_message(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    headers = (("Content-Length", "1"), ("Transfer-Encoding", "chunked"), ("Host", "other.example"), ("Expect", "x"))
+    assert run(dispatcher, a_call(http_target.route("/", Reply()), method="POST", body=b"abc", headers=headers)).ok
+    (seen,) = http_target.requests
+    assert (seen.body, seen.header("content-length"), seen.header("transfer-encoding")) == (b"abc", "3", None)
+    assert (seen.header("host"), seen.header("expect")) == (f"127.0.0.1:{http_target.port}", None)
+
+
+def test_nothing_of_one_call_shows_in_the_next(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    dispatcher, url = make_dispatcher(concurrency=1), http_target.route("/", Reply())
+    run(dispatcher, a_call(url, method="PUT", headers=(("X-Secret", "s"),), body=b"secret", max_response_bytes=1))
+    run(dispatcher, a_call(url))
+    seen = http_target.requests[1]
+    assert (seen.method, seen.body, seen.header("x-secret"), seen.header("content-length")) == ("GET", b"", None, None)
+
+
+def test_url_beyond_ascii_is_percent_encoded(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/gr%C3%BC%C3%9Fe", Reply())
+    dispatcher = scripted({"xn--bcher-kva.example.com": ["127.0.0.1"]})
+    assert run(dispatcher, a_call(http_target.url("/grüße?q=ö#part", "bücher.example.com"))).ok
+    (seen,) = http_target.requests
+    assert (seen.path, seen.header("host")) == (
+        "/gr%C3%BC%C3%9Fe?q=%C3%B6",
+        f"xn--bcher-kva.example.com:{http_target.port}",
+    )
+
+
+def test_files_of_the_environment_lend_no_password(
+    make_dispatcher: Factory, http_target: HttpTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    run(make_dispatcher(), a_call(http_target.route("/", Reply())))
+    assert http_target.requests[0].header("authorization") is None
 
 
 # What comes back
@@ -222,6 +296,29 @@ def test_hostile_text_is_cleaned_and_flagged(dispatcher: Dispatcher, http_target
     assert {"nul_removed", "surrogates_replaced", "not_utf8"} <= set(outcome.body_flags)
 
 
+def test_interim_answers_and_trailers_are_not_the_answer(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    wire = (
+        b"HTTP/1.1 103 Early Hints\r\nETag: early\r\n\r\nHTTP/1.1 200 OK\r\nETag: real\r\n"
+        b"Transfer-Encoding: chunked\r\nTrailer: Date\r\n\r\n2\r\nhi\r\n0\r\nDate: late\r\n\r\n"
+    )
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(wire))))
+    assert (outcome.status_code, outcome.body, outcome.headers) == (200, "hi", (("etag", "real"),))
+
+
+def test_repeated_response_headers_are_joined(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    wire = b"HTTP/1.1 200 OK\r\nRateLimit: a;r=1\r\nContent-Length: 0\r\nratelimit: b;r=2\r\n\r\n"
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(wire))))
+    assert dict(outcome.headers)["ratelimit"] == "a;r=1, b;r=2"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_answer_without_a_body_needs_none(dispatcher: Dispatcher, http_target: HttpTarget, method: str) -> None:
+    status, length = (200, 500) if method == "HEAD" else (304, 500)
+    url = http_target.route("/", Reply(status, content_length=length))
+    outcome = run(dispatcher, a_call(url, method=method, criteria={"status": ["200-399"]}))
+    assert (outcome.ok, outcome.status_code, outcome.body, outcome.truncated) == (True, status, "", False)
+
+
 # Hostile servers
 
 
@@ -233,8 +330,9 @@ def test_endless_body_ends_at_the_cap(dispatcher: Dispatcher, http_target: HttpT
 def test_hostile_bodies_cost_no_memory(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
     run(dispatcher, a_call(http_target.route("/warm", Reply())))
     bomb, flood = http_target.route("/bomb", gzip_bomb(200_000_000)), http_target.route("/flood", endless())
+    header = http_target.route("/header", endless_header())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for url in (bomb, flood):
+    for url in (bomb, flood, header):
         run(dispatcher, a_call(url, max_response_bytes=1_048_576))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
 
@@ -297,6 +395,52 @@ def test_status_line_without_a_reason_is_accepted(dispatcher: Dispatcher, http_t
 def test_header_of_ten_megabytes_is_refused(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
     outcome = run(dispatcher, a_call(http_target.route("/", endless_header())))
     assert failure(outcome) == (ErrorKind.RESPONSE_TOO_LARGE, Blame.REMOTE)
+
+
+def test_many_headers_are_as_bad_as_a_long_one(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    wire = b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(20_000)) + b"\r\n"
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(wire))))
+    assert failure(outcome) == (ErrorKind.RESPONSE_TOO_LARGE, Blame.REMOTE)
+    assert (outcome.status_code, outcome.headers) == (None, ())
+
+
+def test_calls_leave_no_sockets_open(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    urls = [
+        http_target.route("/", Reply()),
+        http_target.route("/endless", endless()),
+        http_target.route("/reset", reset()),
+        http_target.route("/header", endless_header()),
+        "http://127.0.0.1:1/",
+    ]
+    own = f"{os.getpid()}"
+    run(dispatcher, a_call(urls[0]))
+    before = len(os.listdir(f"/proc/{own}/fd"))
+    for url in urls * 10:
+        run(dispatcher, a_call(url))
+    until = time.monotonic() + 5
+    while len(os.listdir(f"/proc/{own}/fd")) > before and time.monotonic() < until:
+        dispatcher.completed(0.01)  # the target's ends close when its threads notice
+    assert len(os.listdir(f"/proc/{own}/fd")) <= before
+
+
+@pytest.mark.parametrize("method", ["receive", "keep", "finish"])
+def test_bug_in_the_middle_of_a_call_is_its_own_outcome(
+    dispatcher: Dispatcher,
+    http_target: HttpTarget,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    method: str,
+) -> None:
+    def crash(*_values: object) -> None:
+        raise RuntimeError("secret")
+
+    url = http_target.route("/", Reply(body=b"body"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, method, crash)
+        outcome = run(dispatcher, a_call(url))
+    assert failure(outcome) == (ErrorKind.INTERNAL_ERROR, Blame.LOCAL)
+    assert run(dispatcher, a_call(url)).ok
+    assert "secret" not in "".join(capfd.readouterr())
 
 
 def test_closed_port_is_a_failed_connection(dispatcher: Dispatcher) -> None:
@@ -579,6 +723,41 @@ def test_name_that_does_not_exist_is_blamed_on_the_remote(scripted: Any) -> None
     assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.REMOTE)
     assert outcome.timings.dns_ms is not None
     assert outcome.timings.connect_ms is None
+
+
+def test_every_call_asks_for_the_name_again(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"moving.example.com": [["127.0.0.1"], ["10.0.0.1"]]})
+    assert run(dispatcher, a_call(http_target.url("/", "moving.example.com"))).ok
+    outcome = run(dispatcher, a_call(http_target.url("/", "moving.example.com")))
+    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+
+
+def test_denied_addresses_do_not_use_up_the_four_that_are_tried(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"many.example.com": [f"10.0.0.{number}" for number in range(1, 6)] + ["127.0.0.1"]})
+    assert run(dispatcher, a_call(http_target.url("/", "many.example.com"))).ok
+
+
+def test_hung_name_does_not_hold_up_the_close(make_dispatcher: Factory) -> None:
+    release, asked = threading.Event(), threading.Event()
+
+    def getaddrinfo(*_values: object, **_options: object) -> list[Any]:
+        asked.set()
+        release.wait(30)
+        return []
+
+    dispatcher = make_dispatcher(getaddrinfo=getaddrinfo)
+    try:
+        for number in range(30):
+            dispatcher.start(a_call(f"http://hung{number}.example.com/", timeout_ms=30_000))
+        assert asked.wait(5)
+        begun = time.monotonic()
+        dispatcher.close()
+        assert time.monotonic() - begun < 5
+        assert {outcome.error_kind for outcome in collect(dispatcher, 30)} == {ErrorKind.CANCELED}
+    finally:
+        release.set()
 
 
 def test_failed_lookups_are_ours_once_most_names_fail(scripted: Any) -> None:
