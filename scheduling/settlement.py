@@ -46,15 +46,22 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a batch: the runs that count, those whose lease was lost, and the earliest of the new plans."""
+    """What became of a batch: the runs that count, those whose lease was lost, and the earliest of the new plans.
+
+    `locked` are runs whose endpoints somebody else is changing; they are to be settled again.
+    """
 
     accepted: frozenset[UUID]
     fenced: frozenset[UUID]
+    locked: frozenset[UUID]
     next_due_at: datetime | None
 
 
 def settle(*, worker: str, results: Sequence[Result]) -> Settled:
-    """Writes the results and plans what comes next. Atomic: all of the batch or nothing."""
+    """Writes the results and plans what comes next. Atomic: all of the batch or nothing.
+
+    Waits for no endpoint: one that somebody keeps locked must not hold up the others.
+    """
     # An endpoint that was lost and claimed again may stand in one batch twice; only the higher fence can be held.
     by_endpoint = {
         result.outcome.call.endpoint_id: result
@@ -63,24 +70,41 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e",
+            " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED",
             [list(by_endpoint)],
         )
         held: list[tuple[PlanRow, Result]] = []
+        unlocked = set()
         for *values, fence in cursor.fetchall():
             row = PlanRow(*values)
+            unlocked.add(row.id)
             result = by_endpoint[row.id]
             if row.lease_owner == worker and fence == result.outcome.call.fence:
                 held.append((row, result))
         accepted = frozenset(result.outcome.call.run_id for _, result in held)
+        locked = _still_held(cursor, worker, [by_endpoint[key] for key in by_endpoint.keys() - unlocked])
         now = database_now(cursor)
         _write_runs(cursor, [result for _, result in held])
         _write_responses(cursor, [result for _, result in held])
         plans = _write_endpoints(cursor, held, now)
         fenced = _write_late_results(
-            cursor, [result for result in results if result.outcome.call.run_id not in accepted]
+            cursor, [result for result in results if result.outcome.call.run_id not in accepted | locked]
         )
-    return Settled(accepted, fenced, min((plan.run_at for plan in plans if plan.run_at is not None), default=None))
+    return Settled(
+        accepted, fenced, locked, min((plan.run_at for plan in plans if plan.run_at is not None), default=None)
+    )
+
+
+def _still_held(cursor: Any, worker: str, results: Sequence[Result]) -> frozenset[UUID]:
+    """The runs among these whose endpoints are still the worker's; not the deleted ones and those taken over."""
+    if not results:
+        return frozenset()
+    calls = {result.outcome.call.endpoint_id: result.outcome.call for result in results}
+    cursor.execute(
+        "SELECT id, fence FROM job_endpoints WHERE id = ANY(%s) AND lease_owner = %s",
+        [list(calls), worker],
+    )
+    return frozenset(calls[endpoint].run_id for endpoint, fence in cursor.fetchall() if calls[endpoint].fence == fence)
 
 
 def _write_runs(cursor: Any, results: Sequence[Result]) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PASSING_FAULTS = (OperationalError, InterfaceError)
 LONGEST_PAUSE = 3.0
+LOCKED_AGAIN_AFTER = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,24 @@ class Settler:
         self._book = book
         self._clock = clock
         self._abandon = abandon
+        self._again: list[Result] = []
         self.giving_up = False
 
     def settle_ready(self, timeout: float) -> Round:
-        """Settles what has come back, waiting up to `timeout` seconds for the first."""
+        """Settles what has come back, waiting up to `timeout` seconds for the first.
+
+        Results whose endpoints somebody else is changing stay in hand for the next round.
+        """
+        if self._again:
+            timeout = min(timeout, LOCKED_AGAIN_AFTER)
         outcomes = [*self._book.take_unsent(), *self._dispatcher.completed(timeout)]
-        results = [result for outcome in outcomes if (result := self._result(outcome)) is not None]
+        results = self._again + [result for outcome in outcomes if (result := self._result(outcome)) is not None]
+        self._again = []
         due = self._settle(results) if results else []
-        self._book.remove(result.outcome.call.run_id for result in results)
-        return Round(len(results), min(due, default=None))
+        again = {result.outcome.call.run_id for result in self._again}
+        ended = [run_id for result in results if (run_id := result.outcome.call.run_id) not in again]
+        self._book.remove(ended)
+        return Round(len(ended), min(due, default=None))
 
     def _result(self, outcome: Outcome) -> Result | None:
         entry = self._book.get(outcome.call.run_id)
@@ -88,6 +98,7 @@ class Settler:
             else:
                 for run_id in settled.fenced:
                     log_event(logger, Event.RESULT_FENCED, logging.WARNING, worker=self._worker, run=run_id)
+                self._again += [result for result in results if result.outcome.call.run_id in settled.locked]
                 return [settled.next_due_at] if settled.next_due_at is not None else []
 
     def _settle_alone(self, results: Sequence[Result]) -> list[datetime]:
