@@ -7,12 +7,12 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from cronicorn.postgres.arrays import array, instant_array, text_array
 from cronicorn.runtime.clock import database_now
 from scheduling.decision import Decision
 from scheduling.governor import plan_next_run
@@ -42,19 +42,21 @@ def plan(row: PlanRow, now: datetime, *, unclaimed: bool) -> Decision:
     return plan_next_run(facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms), now)
 
 
-def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[list[Any]]:
+def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[str]:
     """The values of `PLAN_ARRAYS`, in its order. A decision that dropped a retry clears the retry's columns."""
     retries = [
         (None, None, None) if decision.drop_retry else (row.retry_at, row.retry_slot_at, row.retry_attempt)
         for row, decision in zip(rows, decisions, strict=True)
     ]
     return [
-        [decision.run_at for decision in decisions],
-        [decision.slot_at for decision in decisions],
-        [decision.attempt for decision in decisions],
-        [decision.source.value if decision.source else None for decision in decisions],
-        [json.dumps(decision.to_json()) for decision in decisions],
-        *([retry[part] for retry in retries] for part in range(3)),
+        instant_array(decision.run_at for decision in decisions),
+        instant_array(decision.slot_at for decision in decisions),
+        array(decision.attempt for decision in decisions),
+        array(decision.source.value if decision.source else None for decision in decisions),
+        text_array(json.dumps(decision.to_json()) for decision in decisions),
+        instant_array(at for at, _, _ in retries),
+        instant_array(slot_at for _, slot_at, _ in retries),
+        array(attempt for _, _, attempt in retries),
     ]
 
 

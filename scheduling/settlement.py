@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from cronicorn.postgres.arrays import array, instant_array, text_array
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
@@ -70,8 +71,8 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED",
-            [list(by_endpoint)],
+            " WHERE e.id = ANY(%s::uuid[]) ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED",
+            [array(by_endpoint)],
         )
         held: list[tuple[PlanRow, Result]] = []
         unlocked = set()
@@ -101,7 +102,7 @@ def _still_held(cursor: Any, worker: str, results: Sequence[Result]) -> frozense
         return frozenset()
     calls = {result.outcome.call.endpoint_id: result.outcome.call for result in results}
     cursor.execute(
-        "SELECT id, fence FROM job_endpoints WHERE id = ANY(%s) AND lease_owner = %s",
+        "SELECT id, fence FROM job_endpoints WHERE id = ANY(%s::uuid[]) AND lease_owner = %s",
         [list(calls), worker],
     )
     return frozenset(calls[endpoint].run_id for endpoint, fence in cursor.fetchall() if calls[endpoint].fence == fence)
@@ -124,18 +125,18 @@ def _write_runs(cursor: Any, results: Sequence[Result]) -> None:
         WHERE r.id = p.id
         """,
         [
-            [outcome.call.run_id for outcome in outcomes],
-            [result.status.value for result in results],
-            [result.started_at for result in results],
-            [result.finished_at for result in results],
-            [outcome.timings.dns_ms for outcome in outcomes],
-            [outcome.timings.connect_ms for outcome in outcomes],
-            [outcome.timings.tls_ms for outcome in outcomes],
-            [outcome.timings.first_byte_ms for outcome in outcomes],
-            [outcome.timings.total_ms for outcome in outcomes],
-            [outcome.status_code for outcome in outcomes],
-            [_error_kind(result) for result in results],
-            [_error_message(result) for result in results],
+            array(outcome.call.run_id for outcome in outcomes),
+            array(result.status.value for result in results),
+            instant_array(result.started_at for result in results),
+            instant_array(result.finished_at for result in results),
+            array(outcome.timings.dns_ms for outcome in outcomes),
+            array(outcome.timings.connect_ms for outcome in outcomes),
+            array(outcome.timings.tls_ms for outcome in outcomes),
+            array(outcome.timings.first_byte_ms for outcome in outcomes),
+            array(outcome.timings.total_ms for outcome in outcomes),
+            array(outcome.status_code for outcome in outcomes),
+            array(_error_kind(result) for result in results),
+            text_array(_error_message(result) for result in results),
         ],
     )
 
@@ -166,15 +167,15 @@ def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
         ON CONFLICT DO NOTHING
         """,
         [
-            [outcome.call.run_id for outcome in outcomes],
-            [outcome.call.endpoint_id for outcome in outcomes],
-            [result.finished_at for result in answered],
-            [outcome.body for outcome in outcomes],
-            [outcome.truncated for outcome in outcomes],
-            [json.dumps(outcome.body_flags) for outcome in outcomes],
-            [outcome.content_type[:255] if outcome.content_type else None for outcome in outcomes],
-            [outcome.sha256 for outcome in outcomes],
-            [json.dumps(dict(outcome.headers)) for outcome in outcomes],
+            array(outcome.call.run_id for outcome in outcomes),
+            array(outcome.call.endpoint_id for outcome in outcomes),
+            instant_array(result.finished_at for result in answered),
+            text_array(outcome.body for outcome in outcomes),
+            array(outcome.truncated for outcome in outcomes),
+            text_array(json.dumps(outcome.body_flags) for outcome in outcomes),
+            text_array(outcome.content_type[:255] if outcome.content_type else None for outcome in outcomes),
+            array(outcome.sha256 for outcome in outcomes),
+            text_array(json.dumps(dict(outcome.headers)) for outcome in outcomes),
         ],
     )
 
@@ -196,12 +197,12 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
         WHERE e.id = p.id
         """,
         [
-            [row.id for row in rows],
+            array(row.id for row in rows),
             *plan_arrays(rows, decisions),
-            [row.last_started_at for row in rows],
-            [result.finished_at for _, result in held],
-            [row.failure_count for row in rows],
-            [row.retries_used for row in rows],
+            instant_array(row.last_started_at for row in rows),
+            instant_array(result.finished_at for _, result in held),
+            array(row.failure_count for row in rows),
+            array(row.retries_used for row in rows),
         ],
     )
     return decisions
