@@ -168,12 +168,17 @@ class Transfer:
         if not self._headers_ns:
             recorder.measured(Phase.EXCHANGE, spent)
             return
-        before_ms = (getinfo(pycurl.PRETRANSFER_TIME_T) - resolved) / 1e3
-        spent[Phase.EXCHANGE] = max((self._headers_ns - self.opened_ns) / 1e6 - before_ms, 0.0)
+        sending, receiving = getinfo(pycurl.PRETRANSFER_TIME_T), getinfo(pycurl.STARTTRANSFER_TIME_T)
+        headers_ms = (self._headers_ns - self.opened_ns) / 1e6 - (sending - resolved) / 1e3
+        spent[Phase.EXCHANGE] = max(headers_ms, (receiving - sending) / 1e3)
+        # Two clocks are put together: while the callback waited for the interpreter, both ran.
+        surplus = sum(spent.values()) - (now_ns - recorder.started_ns) / 1e6
+        spent[Phase.RESOLVE] = max(spent[Phase.RESOLVE] - max(surplus, 0.0), 0.0)
         recorder.measured(Phase.BODY, spent)
 
     def _open(self, _purpose: int, address: pycurl.CurlSockAddr) -> object:
         """Judge the very address that is about to be connected, and open the socket for it."""
+        now_ns = time.monotonic_ns()
         try:
             ip, port = address.addr[:2]
             if not self.allowed((ip,), port):
@@ -187,7 +192,7 @@ class Transfer:
             self.error = error
             return pycurl.SOCKET_BAD
         if not self.opened_ns:
-            self.opened_ns = time.monotonic_ns()
+            self.opened_ns = now_ns
         return opened
 
     def _header(self, line: bytes) -> int | None:

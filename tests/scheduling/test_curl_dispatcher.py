@@ -24,7 +24,7 @@ from scheduling.egress import EgressPolicy, Verdict
 from scheduling.outcome import Blame, ErrorKind
 from tests.support.calls import LOOPBACK, a_call, collect, failure, run
 from tests.support.certificates import make_certificate
-from tests.support.http_target import HttpTarget, Reply, redirect, stall
+from tests.support.http_target import HttpTarget, Reply, raw, redirect, stall
 
 DRIPS = 1_000
 Factory = Callable[..., CurlDispatcher]
@@ -103,6 +103,20 @@ def test_redirect_is_not_followed_where_everything_would_allow_it(
     http_target.route("/there", Reply())
     run(make_dispatcher(), a_call(http_target.route("/here", redirect(http_target.url("/there")))))
     assert [seen.path for seen in http_target.requests] == ["/here"]
+
+
+def test_path_that_was_judged_is_the_path_that_is_sent(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    run(make_dispatcher(), a_call(http_target.url("/a/../b/./c?d=../e")))
+    assert http_target.requests[0].path == "/a/../b/./c?d=../e"
+
+
+def test_headers_are_counted_too(make_dispatcher: Factory, http_target: HttpTarget) -> None:
+    dispatcher = make_dispatcher()
+    for path, count in (("/some", 900), ("/many", 1_100)):
+        http_target.route(path, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"X: y\r\n" * count + b"\r\n"))
+    assert run(dispatcher, a_call(http_target.url("/some"))).ok
+    outcome = run(dispatcher, a_call(http_target.url("/many")))
+    assert failure(outcome) == (ErrorKind.RESPONSE_TOO_LARGE, Blame.REMOTE)
 
 
 def test_thousand_drips_do_not_starve_a_fast_call(make_dispatcher: Factory, http_target: HttpTarget) -> None:

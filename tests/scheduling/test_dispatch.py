@@ -404,6 +404,12 @@ def test_many_headers_are_as_bad_as_a_long_one(dispatcher: Dispatcher, http_targ
     assert (outcome.status_code, outcome.headers) == (None, ())
 
 
+def test_headers_over_100_kib_together_are_refused(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    lines = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 9_000) for number in range(15))
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n"))))
+    assert failure(outcome) == (ErrorKind.RESPONSE_TOO_LARGE, Blame.REMOTE)
+
+
 def test_calls_leave_no_sockets_open(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
     urls = [
         http_target.route("/", Reply()),
