@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import Error, InterfaceError, OperationalError, connection
 
 from cronicorn.logging import Event, log_event
-from cronicorn.runtime.clock import DatabaseClock
+from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from scheduling.bodies import mask
 from scheduling.book import Book
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 PASSING_FAULTS = (OperationalError, InterfaceError)
 LONGEST_PAUSE = 3.0
 LOCKED_AGAIN_AFTER = 0.05
+# Single results in a steady stream cost three times the CPU of ten at once.
+SETTLE_EVERY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +44,30 @@ class Settler:
         self._clock = clock
         self._abandon = abandon
         self._again: list[Result] = []
+        self._settled_ns = 0
         self.giving_up = False
 
     def settle_ready(self, timeout: float) -> Round:
         """Settles what has come back, waiting up to `timeout` seconds for the first.
 
-        Results whose endpoints somebody else is changing stay in hand for the next round.
+        What comes back within SETTLE_EVERY of the last round is settled together, once that time is over. Results
+        whose endpoints somebody else is changing stay in hand for the next round.
         """
         if self._again:
             timeout = min(timeout, LOCKED_AGAIN_AFTER)
-        outcomes = [*self._book.take_unsent(), *self._dispatcher.completed(timeout)]
+        outcomes = self._dispatcher.completed(timeout)
+        gather = SETTLE_EVERY - (monotonic_ns() - self._settled_ns) / 1e9
+        if outcomes and gather > 0:
+            self._abandon.wait(gather)
+            outcomes += self._dispatcher.completed(0)
+        outcomes += self._book.take_unsent()
         results = self._again + [result for outcome in outcomes if (result := self._result(outcome)) is not None]
         self._again = []
         due = self._settle(results) if results else []
         again = {result.outcome.call.run_id for result in self._again}
         ended = [run_id for result in results if (run_id := result.outcome.call.run_id) not in again]
         self._book.remove(ended)
+        self._settled_ns = monotonic_ns()
         return Round(len(ended), min(due, default=None))
 
     def _result(self, outcome: Outcome) -> Result | None:
