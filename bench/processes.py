@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cryptography.fernet import Fernet
 from django.db import connection
 
 from bench.ledger import Receipt, read_receipts
@@ -65,6 +67,10 @@ class Scheduler:
             "DATABASE_URL_DIRECT": "",
             "DJANGO_SETTINGS_MODULE": "cronicorn.settings",
             "EGRESS_ALLOW": "127.0.0.0/8",
+            # As in production: debug mode keeps the text of every statement.
+            "DEBUG": "false",
+            "SECRET_KEY": secrets.token_urlsafe(64),
+            "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
             "LOG_FORMAT": "json",
             "LOG_LEVEL": "INFO",
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from django.test.utils import override_settings
+
 from bench import claims, hints, idle, lateness, throughput
 from bench.figures import Figure, machine, table, write_json
 from bench.place import BenchError, bench_database, endpoints_in_use
@@ -31,7 +33,8 @@ def run(
             f"The configured database schedules {in_use} endpoints. The benchmarks have a database of their own, but "
             "would take machine and server from them, and they from the figures. Give --yes to run all the same."
         )
-    with bench_database() as url:
+    # Debug mode would keep the text of every statement.
+    with override_settings(DEBUG=False), bench_database() as url:
         facts = machine()
         figures: list[Figure] = []
         for name in names:
