@@ -120,7 +120,7 @@ class CurlDispatcher:
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001  the thread outlives whatever happens in it
-                logger.error("dispatcher_crashed", extra={"error": type(error).__name__})
+                logger.error("call_crashed", extra={"error": type(error).__name__})
                 self._end_all(CRASHED)
                 self._hand_out()
         self._run_errands()
