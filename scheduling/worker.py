@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import Error, connection
 
@@ -201,9 +201,7 @@ class Worker:
         self._waits_for_slot = False
         sent_ns = monotonic_ns()
         view = look_ahead()
-        jump = self._clock.observe(view.now, sent_ns, monotonic_ns())
-        if abs(jump) > CLOCK_STEP:
-            log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
+        self._observe(view.now, sent_ns)
         waits = [self._options.poll_interval]
         if view.next_lease_end is not None:
             waits.append((view.next_lease_end - view.now).total_seconds())
@@ -213,6 +211,12 @@ class Worker:
             waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
         # What is due and was not claimed belongs to a full owner or host, or is in another worker's hands just now.
         return max(AFTER_EMPTY_CLAIM, min(waits))
+
+    def _observe(self, instant: datetime, sent_ns: int) -> None:
+        """Takes a reading of the database's clock that was asked for at `sent_ns`."""
+        jump = self._clock.observe(instant, sent_ns, monotonic_ns())
+        if abs(jump) > CLOCK_STEP:
+            log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
 
     def _reap(self) -> None:
         for item in reap():
@@ -240,7 +244,7 @@ class Worker:
             share=self._share(),
         )
         if claims:
-            self._clock.observe(claims[0].claimed_at, sent_ns, monotonic_ns())
+            self._observe(claims[0].claimed_at, sent_ns)
         for claim in claims:
             if claim.run_id is not None:
                 self._starter.add(InHand(claim, secured_at))
