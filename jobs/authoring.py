@@ -84,10 +84,12 @@ def set_job_status(*, job_id: UUID, status: JobStatus) -> Job:
         job.status = status
         job.archived_at = _now() if status == JobStatus.ARCHIVED else None
         job.save()
-        endpoints = Endpoint.objects.filter(job=job, status=EndpointStatus.ACTIVE)
+        endpoints = Endpoint.objects.filter(job=job, status=EndpointStatus.ACTIVE).order_by("pk")
+        # An update alone locks in the order of the table: a deadlock with whoever locks two of them in id order.
+        ids = list(endpoints.select_for_update(no_key=True).values_list("pk", flat=True))
         if status != JobStatus.ACTIVE:
-            endpoints.update(manual_run_at=None, manual_run_by=None)
-        replan(list(endpoints.values_list("pk", flat=True)))
+            Endpoint.objects.filter(pk__in=ids).update(manual_run_at=None, manual_run_by=None)
+        replan(ids)
     return job
 
 

@@ -1,12 +1,14 @@
 """Creating, editing and stopping jobs and endpoints, below the API."""
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.vault import unseal
@@ -93,6 +95,35 @@ def test_pausing_a_job_stops_and_resuming_plans_all_its_endpoints_by_a_few_state
     assert not job.endpoints.exclude(next_run_at=None).exists()
     authoring.set_job_status(job_id=job.pk, status=JobStatus.ACTIVE)
     assert job.endpoints.exclude(next_run_at=None).count() == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pausing_a_job_locks_its_endpoints_in_the_order_of_their_ids() -> None:
+    job = make_job()
+    first, second = sorted((make_endpoint(job) for _ in range(2)), key=lambda endpoint: endpoint.pk)
+    # Written anew with another time, the first one lies behind the second in the table and in its indexes.
+    Endpoint.objects.filter(pk=first.pk).update(next_run_at=datetime.now(UTC) + timedelta(hours=1))
+
+    def pause() -> None:
+        authoring.set_job_status(job_id=job.pk, status=JobStatus.PAUSED)
+        connection.close()
+
+    thread = threading.Thread(target=pause)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM job_endpoints WHERE id = %s FOR NO KEY UPDATE", [first.pk])
+        thread.start()
+        deadline = time.monotonic() + 10
+        waiting = False
+        while not waiting and time.monotonic() < deadline:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            waiting = cursor.fetchone() != (0,)
+        cursor.execute("SELECT 1 FROM job_endpoints WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", [second.pk])
+        free = cursor.fetchone() is not None
+    thread.join()
+    assert waiting
+    assert free
+    assert not job.endpoints.exclude(next_run_at=None).exists()
 
 
 @pytest.mark.parametrize("what", ["job", "endpoint"])
