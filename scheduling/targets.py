@@ -110,6 +110,8 @@ def _ipv4_address(name: str) -> IPv4Address | None:
 
 
 def _number(text: str) -> int:
+    if "_" in text:
+        raise ValueError("Python reads digits apart, a resolver does not")
     if text.startswith("0x"):
         return int(text[2:] or "0", 16)
     if len(text) > 1 and text.startswith("0"):

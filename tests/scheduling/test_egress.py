@@ -156,6 +156,7 @@ def test_ordinary_urls_are_allowed(url: str) -> None:
         "http://08.0.0.1/",
         "http://1.2.0xg.4/",
         "http://4294967296/",
+        "http://9_3.184.216.34/",
         "http://a.0x7f/",
         "http://[::1/",
         "http://::1/",
