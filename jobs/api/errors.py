@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
+from django.db import InterfaceError, OperationalError
 from django.http import UnreadablePostError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -29,6 +30,8 @@ class Handler(ExceptionHandler):
                 return RefusedError(403 if isinstance(exc, OperatorsOnlyError) else 400, *faults)
             case ConflictError():
                 return RefusedError(409, Fault(None, exc.code, str(exc)))
+            case OperationalError() | InterfaceError():
+                return RefusedError(503, Fault(None, "database_unavailable", "The database does not answer in time."))
             case ObjectDoesNotExist():
                 return NotFound()
             case UnreadablePostError():

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import Any, ClassVar, cast
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
@@ -80,7 +80,8 @@ class InstantField(serializers.DateTimeField):
             self.fail("invalid_instant")
         if not EARLIEST <= instant < LATEST:
             self.fail("out_of_range")
-        return instant
+        # PostgreSQL takes no offset of 16 hours or more.
+        return instant.astimezone(UTC)
 
 
 @extend_schema_field(OpenApiTypes.ANY)
@@ -92,6 +93,27 @@ class JsonField(serializers.Field):  # type: ignore[type-arg]
 
     def to_representation(self, value: object) -> object:
         return value
+
+
+class ShortListField(serializers.ListField):
+    """A list whose length is judged before its entries are read: a request has room for half a million of them."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().to_internal_value(data)
+
+
+class ShortListSerializer(serializers.ListSerializer):  # type: ignore[type-arg]
+    """A list of at most `most` objects; its length is judged before they are read, a third of a millisecond each."""
+
+    most: ClassVar[int]
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > self.most:
+            fault = ErrorDetail(f"At most {self.most} entries at once.", code="too_many")
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [fault]})
+        return cast(list[Any], super().to_internal_value(data))
 
 
 class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]

@@ -11,12 +11,15 @@ from jobs.api.fields import (
     BooleanField,
     InstantField,
     JsonField,
+    ShortListField,
+    ShortListSerializer,
     StrictSerializer,
     TextField,
     WholeNumberField,
     shown_only,
 )
 from jobs.api.outputs import ApiKeyOutput, EndpointOutput, JobOutput
+from jobs.authoring import MAX_ENDPOINTS_AT_ONCE
 from jobs.models import EndpointStatus, JobStatus, RunStatus
 from scheduling.decision import Source
 
@@ -34,6 +37,12 @@ class ScheduleInput(StrictSerializer):
     timezone = TextField(**_OPTIONAL)
     startsAt = InstantField(source="starts_at", **_OPTIONAL)
     endsAt = InstantField(source="ends_at", **_OPTIONAL)
+
+
+class EndpointInputs(ShortListSerializer):
+    """The endpoints of a new job."""
+
+    most = MAX_ENDPOINTS_AT_ONCE
 
 
 class EndpointInput(ScheduleInput):
@@ -56,6 +65,9 @@ class EndpointInput(ScheduleInput):
     onWorkerLoss = TextField(source="on_worker_loss", **_OPTIONAL)
     plannerMode = TextField(source="planner_mode", **_OPTIONAL)
     rules = JsonField(**_OPTIONAL)
+
+    class Meta:
+        list_serializer_class = EndpointInputs
 
 
 EndpointInput.shown_only = shown_only(EndpointOutput, EndpointInput)
@@ -117,7 +129,7 @@ class ApiKeyInput(StrictSerializer):
     """A new key."""
 
     name = TextField()
-    scopes = serializers.ListField(
+    scopes = ShortListField(
         child=serializers.ChoiceField(choices=Scope.choices),
         allow_empty=False,
         max_length=2,

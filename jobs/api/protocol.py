@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from jobs.api.refusals import RefusedError
 from jobs.errors import Fault
 from jobs.texts import unstorable_places
-from scheduling.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS
+from scheduling.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS, MAX_JSON_KEYS
 
 MAX_BYTES = 1_048_576
 
@@ -83,6 +83,8 @@ def _malformed(message: str, code: str = "malformed") -> RefusedError:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(pairs) > MAX_JSON_KEYS:
+        raise _malformed(f"A JSON object has more than {MAX_JSON_KEYS} keys.", code="too_many_keys")
     result = dict(pairs)
     if len(result) < len(pairs):
         raise _malformed("A JSON object has the same key twice.", code="duplicate_key")

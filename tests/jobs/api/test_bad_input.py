@@ -1,6 +1,8 @@
 """Bad input, route by route: each value has its answer, and nothing is half-written."""
 
 import json
+import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -378,6 +380,57 @@ def test_json_is_answered_whatever_is_accepted(api: Api) -> None:
 def test_a_foreign_host_name_is_refused_in_the_same_shape(api: Api) -> None:
     response = api.client.get("/api/jobs", headers={"Host": "evil.example"})
     assert (response.status_code, faults(response.json())) == (400, [("malformed", None)])
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "code", "field"),
+    [
+        ("/api/jobs", b'{"name":"J","endpoints":[' + b",".join([b"{}"] * 340_000) + b"]}", "too_many", "endpoints"),
+        ("/api/api-keys", b'{"name":"K","scopes":[' + b",".join([b'""'] * 340_000) + b"]}", "max_length", "scopes"),
+        (
+            "/api/jobs",
+            json.dumps({str(number): 1 for number in range(80_000)}, separators=(",", ":")).encode(),
+            "too_many_keys",
+            None,
+        ),
+    ],
+    ids=["endpoints", "scopes", "keys"],
+)
+def test_a_request_full_of_entries_is_refused_without_reading_them(
+    api: Api, path: str, raw: bytes, code: str, field: str | None
+) -> None:
+    before = time.process_time()
+    status, body = api.send("POST", path, raw)
+    assert (status, faults(body)) == (400, [(code, field)])
+    assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize("offset", ["+23:59", "-23:59", "+16:00"])
+def test_a_time_with_any_offset_is_kept_as_the_same_instant(api: Api, cast: Cast, offset: str) -> None:
+    text = f"2190-01-02T12:00:00{offset}"
+    made = api.post(f"/api/jobs/{make_job(cast.alice).pk}/endpoints", {**GOOD, "endsAt": text}, 201)
+    assert datetime.fromisoformat(made["endsAt"]) == datetime.fromisoformat(text)
+    path = f"/api/endpoints/{made['id']}/pause"
+    assert api.send("POST", path, {"pausedUntil": text})[0] == 400
+    key = api.post("/api/api-keys", {"name": "CI", "expiresAt": text}, 201)
+    assert datetime.fromisoformat(key["expiresAt"]) == datetime.fromisoformat(text)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_does_not_answer_in_time_is_told_apart_from_a_fault_of_ours(api: Api, cast: Cast) -> None:
+    job = make_job(cast.alice)
+    other = connection.copy()
+    try:
+        with connection.cursor() as cursor, other.cursor() as blocker:
+            cursor.execute("SET lock_timeout = '20ms'")
+            blocker.execute("BEGIN; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            status, body = api.send("GET", f"/api/jobs/{job.pk}")
+            blocker.execute("ROLLBACK")
+            cursor.execute("RESET lock_timeout")
+    finally:
+        other.close()
+    assert (status, faults(body)) == (503, [("database_unavailable", None)])
+    assert api.get(f"/api/jobs/{job.pk}")["id"] == str(job.pk)
 
 
 def test_many_faults_are_cut(api: Api) -> None:
