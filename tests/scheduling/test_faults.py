@@ -15,10 +15,12 @@ from jobs.models import Endpoint, Run, RunStatus
 from scheduling.claims import claim_due
 from scheduling.dispatch import HttpxDispatcher
 from scheduling.egress import EgressPolicy
+from scheduling.leases import reap
+from scheduling.settlement import settle
 from scheduling.worker import Worker, WorkerOptions
 from tests.scheduling.conftest import move_due
 from tests.scheduling.test_claims import lose_lease
-from tests.scheduling.test_settlement import LEASE, outcome_of, settler_with
+from tests.scheduling.test_settlement import LEASE, outcome_of, result_of, settler_with
 from tests.support.factories import make_endpoint
 from tests.support.http_target import HttpTarget, Reply
 from tests.support.processes import Command, eventually, start_scheduler
@@ -196,6 +198,18 @@ def test_endpoint_that_somebody_keeps_locked_holds_up_no_other_result(make_due: 
         assert settler.settle_ready(0).count == 0
     assert settler.settle_ready(0).count == 1
     assert Run.objects.get(endpoint=stuck).status == RunStatus.SUCCESS
+
+
+def test_result_of_an_earlier_claim_by_the_same_worker_does_not_count(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=HOUR)
+    (old,) = claim_due(worker="w1", limit=10, lease=LEASE)
+    lose_lease(endpoint)
+    reap()
+    (new,) = claim_due(worker="w1", limit=10, lease=LEASE)
+    assert settle(worker="w1", results=[result_of(old)]).fenced == {old.run_id}
+    endpoint.refresh_from_db()
+    assert (endpoint.lease_owner, endpoint.fence) == ("w1", new.fence)
+    assert settle(worker="w1", results=[result_of(new)]).accepted == {new.run_id}
 
 
 class Refusals(logging.Handler):
