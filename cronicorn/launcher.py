@@ -21,6 +21,7 @@ from cronicorn.postgres.configuration import database_from_url
 from cronicorn.postgres.embedded import embedded_server
 from cronicorn.postgres.errors import EmbeddedPostgresError
 from cronicorn.probe import fault_at
+from cronicorn.runtime.stopping import Stop
 from cronicorn.runtime.supervision import Supervisor
 from cronicorn.secrets import write_secrets
 
@@ -153,15 +154,14 @@ def _prepare() -> str:
 def _serve(environment: Environment, told: str) -> int:
     log = Log()
     commands = {name: [sys.executable, *arguments] for name, arguments in PROCESSES.items()}
-    supervisor = Supervisor(commands, write=log.write, stop_seconds=STOP_SECONDS)
-    ended = threading.Event()
-    herald = threading.Thread(target=_announce, args=(environment, told, log, ended), daemon=True)
-    herald.start()
-    try:
-        codes = supervisor.run()
-    finally:
-        ended.set()
-        herald.join()
+    # The web server first: what is due at once may be a self-test, which calls it.
+    supervisor = Supervisor(
+        commands,
+        write=log.write,
+        stop_seconds=STOP_SECONDS,
+        await_first=lambda ended: _announce(environment, told, log, ended),
+    )
+    codes = supervisor.run()
     # A process that is asked to end before it listens to signals dies of the request, which is as good.
     well = (0, -signal.SIGTERM) if supervisor.signalled else (0,)
     failed = [f"{name} (exit code {code})" for name, code in codes.items() if code not in well]
@@ -170,8 +170,8 @@ def _serve(environment: Environment, told: str) -> int:
     return 0 if supervisor.signalled and not failed else 1
 
 
-def _announce(environment: Environment, told: str, log: Log, ended: threading.Event) -> None:
-    """Tells the address and the credentials once the web server answers, or when it never does."""
+def _announce(environment: Environment, told: str, log: Log, ended: Stop) -> None:
+    """Tells the address and the credentials once the web server answers, or when it does not in time or any more."""
     host = environment.bind_address if environment.bind_address != "0.0.0.0" else "127.0.0.1"  # noqa: S104  compared
     address = f"http://{host}:{environment.port}"
     for _ in range(READY_ATTEMPTS):

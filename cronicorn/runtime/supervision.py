@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import IO
 
 from cronicorn.runtime.clock import monotonic_ns
+from cronicorn.runtime.stopping import LONGEST_NAP_S, Stop
 
 
 class Supervisor:
@@ -17,16 +18,25 @@ class Supervisor:
 
     `write` is called from several threads with the name of a command and one line of its output, without its end.
     `stop_seconds` is how long a command may take to end after SIGTERM; then its whole process group is killed.
+    `await_first` is called when the first command has been started and before the others are; it is handed a stop
+    that is requested when there is nothing more to wait for, because a signal came or the command ended. At the end
+    the first command, on which the others may rely, is asked to end when they have.
     """
 
     def __init__(
-        self, commands: Mapping[str, Sequence[str]], *, write: Callable[[str, str], None], stop_seconds: float
+        self,
+        commands: Mapping[str, Sequence[str]],
+        *,
+        write: Callable[[str, str], None],
+        stop_seconds: float,
+        await_first: Callable[[Stop], None] = lambda ended: None,
     ) -> None:
         self._commands = commands
         self._write = write
         self._stop_seconds = stop_seconds
+        self._await_first = await_first
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._changed = threading.Event()
+        self._ended = Stop()
         self.signalled = False
 
     def run(self) -> dict[str, int]:
@@ -37,20 +47,25 @@ class Supervisor:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        threads: list[threading.Thread] = []
+        threads: dict[str, list[threading.Thread]] = {}
         try:
             for name, command in self._commands.items():
-                if self._changed.is_set():
+                if self._ended.requested():
                     break
-                threads += self._start(name, command)
-            self._changed.wait()
-            self._signal_groups(signal.SIGTERM)
+                threads[name] = self._start(name, command)
+                if len(threads) == 1:
+                    self._await_first(self._ended)
+            while not self._ended.wait(LONGEST_NAP_S):
+                pass
             deadline = monotonic_ns() + int(self._stop_seconds * 1e9)
-            for thread in threads:
-                thread.join(max(0.0, (deadline - monotonic_ns()) / 1e9))
+            first, *others = threads
+            for names in (others, [first]):
+                self._signal_groups(signal.SIGTERM, names)
+                for thread in (thread for name in names for thread in threads[name]):
+                    thread.join(max(0.0, (deadline - monotonic_ns()) / 1e9))
         finally:
-            self._signal_groups(signal.SIGKILL)
-        for thread in threads:
+            self._signal_groups(signal.SIGKILL, self._processes)
+        for thread in (thread for pair in threads.values() for thread in pair):
             thread.join()
         return {name: process.wait() for name, process in self._processes.items()}
 
@@ -80,15 +95,15 @@ class Supervisor:
 
     def _await_end(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
-        self._changed.set()
+        self._ended.request()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signalled:
-            self._signal_groups(signal.SIGKILL)
+            self._signal_groups(signal.SIGKILL, self._processes)
         self.signalled = True
-        self._changed.set()
+        self._ended.request()
 
-    def _signal_groups(self, number: signal.Signals) -> None:
-        for process in self._processes.values():
+    def _signal_groups(self, number: signal.Signals, names: Iterable[str]) -> None:
+        for name in names:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
+                os.killpg(self._processes[name].pid, number)

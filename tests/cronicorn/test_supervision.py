@@ -1,5 +1,7 @@
 """The supervisor with real processes and real signals: each test runs it in a process of its own."""
 
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -7,7 +9,6 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 
 from cronicorn.env import PROJECT_DIR
@@ -19,10 +20,14 @@ import sys
 from cronicorn.runtime.supervision import Supervisor
 
 def write(name, line):
-    print(f"{name} | {line}", flush=True)
+    sys.stdout.write(f"{name} | {line}\\n")  # in one piece, for several threads do
+    sys.stdout.flush()
 
-commands = dict(zip(sys.argv[2::2], ([sys.executable, "-u", "-c", code] for code in sys.argv[3::2])))
-supervisor = Supervisor(commands, write=write, stop_seconds=float(sys.argv[1]))
+def await_first(ended):
+    print("first", *supervisor._processes, ended.wait(float(sys.argv[2])), flush=True)
+
+commands = dict(zip(sys.argv[3::2], ([sys.executable, "-u", "-c", code] for code in sys.argv[4::2])))
+supervisor = Supervisor(commands, write=write, stop_seconds=float(sys.argv[1]), await_first=await_first)
 codes = supervisor.run()
 print("codes", sorted(codes.items()), supervisor.signalled, flush=True)
 """
@@ -32,6 +37,7 @@ print("pid", os.getpid(), flush=True)
 signal.sigwait({signal.SIGTERM})
 """
 POLITE = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n" + WAITS
+SAYS_WHEN_ASKED = POLITE + "print('asked to end', flush=True)"
 STUBBORN = (
     "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     + """
@@ -49,10 +55,10 @@ print("pid", subprocess.Popen([sys.executable, "-c", "import signal; signal.paus
 
 
 @contextmanager
-def supervised(stop_seconds: float, **programs: str) -> Iterator[subprocess.Popen[str]]:
+def supervised(stop_seconds: float, await_seconds: float = 0, **programs: str) -> Iterator[subprocess.Popen[str]]:
     arguments = [part for name, code in programs.items() for part in (name, textwrap.dedent(code))]
     process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISE, str(stop_seconds), *arguments],
+        [sys.executable, "-c", SUPERVISE, str(stop_seconds), str(await_seconds), *arguments],
         cwd=PROJECT_DIR,
         stdout=subprocess.PIPE,
         text=True,
@@ -77,11 +83,16 @@ def pid_of(process: subprocess.Popen[str], name: str) -> int:
     return int(line_with(process, f"{name} | pid").rsplit(" ", 1)[1])
 
 
-def lives(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Whether a process is dead, or dies within 10 s; whether anybody has asked for its exit code does not matter."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 10)[0])
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -92,7 +103,7 @@ def test_a_signal_ends_every_command_politely(number: signal.Signals) -> None:
         process.send_signal(number)
 
         assert line_with(process, "codes") == "codes [('one', 0)] True"
-        assert not lives(pid)
+        assert has_ended(pid)
 
 
 def test_the_end_of_one_command_ends_the_others_and_its_code_is_kept() -> None:
@@ -107,7 +118,7 @@ def test_a_command_that_ignores_the_signal_is_killed_after_its_time() -> None:
         process.send_signal(signal.SIGTERM)
 
         assert line_with(process, "codes") == "codes [('one', -9)] True"
-        assert not lives(pid)
+        assert has_ended(pid)
 
 
 def test_a_second_signal_kills_at_once() -> None:
@@ -125,10 +136,42 @@ def test_children_of_a_command_that_died_are_killed_too() -> None:
         pid = pid_of(process, "one")
 
         assert line_with(process, "codes") == "codes [('one', 0)] False"
-        assert not lives(pid)
+        assert has_ended(pid)
 
 
 def test_output_comes_line_by_line_also_when_it_is_not_text() -> None:
     with supervised(20, one="import sys; sys.stdout.buffer.write(b'a\\xff\\nb')") as process:
         assert line_with(process, "one |") == "one | a\N{REPLACEMENT CHARACTER}"
         assert line_with(process, "one |") == "one | b"
+
+
+def test_the_others_start_when_the_wait_for_the_first_is_over() -> None:
+    with supervised(20, one=POLITE, two="print('begun')") as process:
+        assert line_with(process, "first") == "first one False"
+        assert line_with(process, "two |") == "two | begun"
+
+
+def test_a_signal_ends_the_wait_for_the_first_and_nothing_else_starts() -> None:
+    with supervised(20, await_seconds=60, one=POLITE, two=POLITE) as process:
+        pid_of(process, "one")
+
+        process.send_signal(signal.SIGTERM)
+
+        assert line_with(process, "first") == "first one True"
+        assert line_with(process, "codes") == "codes [('one', 0)] True"
+
+
+def test_the_end_of_the_first_ends_the_wait_for_it() -> None:
+    with supervised(20, await_seconds=60, one="import sys; sys.exit(3)", two=POLITE) as process:
+        assert line_with(process, "codes") == "codes [('one', 3)] False"
+
+
+def test_the_first_command_ends_last() -> None:
+    with supervised(20, one=SAYS_WHEN_ASKED, two=SAYS_WHEN_ASKED, three=SAYS_WHEN_ASKED) as process:
+        for _ in range(3):
+            line_with(process, "| pid")
+
+        process.send_signal(signal.SIGTERM)
+
+        asked = [line_with(process, "asked to end") for _ in range(3)]
+        assert asked[2] == "one | asked to end"

@@ -122,16 +122,24 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data of a person"
 
 
-def successful_runs(up: Up, key: str) -> list[dict[str, Any]]:
-    """Runs of the core job that succeeded, once there are some; looks again with every second of the clock."""
+def core_runs(up: Up, key: str, status: str) -> list[dict[str, Any]]:
+    """The runs of the core job that have this status now."""
     jobs = {job["name"]: job["id"] for job in up.get("/api/jobs", key)["jobs"]}
     endpoints = up.get(f"/api/jobs/{jobs['Synthetic: Core']}/endpoints", key)["endpoints"]
+    return [
+        run
+        for endpoint in endpoints
+        for run in up.get(f"/api/endpoints/{endpoint['id']}/runs?status={status}", key)["runs"]
+    ]
+
+
+def successful_runs(up: Up, key: str) -> list[dict[str, Any]]:
+    """Runs of the core job that succeeded, once there are some; looks again with every second of the clock."""
     pause = threading.Event()
     for _ in range(60):
-        for endpoint in endpoints:
-            found: list[dict[str, Any]] = up.get(f"/api/endpoints/{endpoint['id']}/runs?status=success", key)["runs"]
-            if found:
-                return found
+        found = core_runs(up, key, "success")
+        if found:
+            return found
         pause.wait(1)
     raise AssertionError("no run of the core job within a minute:\n" + "\n".join(up.lines))
 
@@ -158,6 +166,8 @@ def test_first_start_shows_runs_and_a_second_one_keeps_them(data_dir: Path) -> N
         up.wait_for("shown at the first start.*changepassword")
         up.wait_for("^URL: ")
         assert successful_runs(up, key)
+        # What fell due meanwhile is called at once, by then the web server must answer.
+        assert not core_runs(up, key, "failed")
         assert up.stop(signal.SIGTERM) == 0
         assert not up.processes()
         assert not any(re.match("Password:|API key:", line) for line in up.lines)
