@@ -82,16 +82,38 @@ def _path(raw: str) -> Path:
     return path if path.is_absolute() else PROJECT_DIR / path
 
 
+def _is_url(raw: str, *schemes: str) -> bool:
+    """Whether it has one of the schemes, and a host and a port that can be read. Tells nothing else of a secret."""
+    try:
+        parts = urlsplit(raw)
+        return parts.scheme in schemes and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _origin(raw: str) -> str:
-    parts = urlsplit(raw)
-    if raw and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query):
-        raise ValueError("write scheme, host and port only, as in https://cron.example.com")
+    if raw:
+        parts = urlsplit(raw) if _is_url(raw, "http", "https") else None
+        if parts is None or not parts.hostname or "@" in parts.netloc or parts.path.strip("/") or set("?#") & set(raw):
+            raise ValueError("write scheme, host and port only, as in https://cron.example.com")
     return raw.rstrip("/")
 
 
+def _web_url(raw: str) -> str:
+    if raw and not (_is_url(raw, "http", "https") and urlsplit(raw).hostname):
+        raise ValueError("write an address such as https://host/path")
+    return raw
+
+
 def _postgres_url(raw: str) -> str:
-    if raw and urlsplit(raw).scheme not in ("postgres", "postgresql"):
+    if raw and not _is_url(raw, "postgres", "postgresql"):
         raise ValueError("write postgresql://user:password@host:5432/name; no other engine is supported")
+    return raw
+
+
+def _mail_url(raw: str) -> str:
+    if raw and not (_is_url(raw, "smtp", "smtps") and urlsplit(raw).hostname):
+        raise ValueError("write smtp://user:password@host:587 or smtps://user:password@host:465")
     return raw
 
 
@@ -131,11 +153,11 @@ class Environment:
     github_client_secret: str = setting("GITHUB_CLIENT_SECRET", "", _text, "Its secret.", group="Accounts", secret=True)
     google_client_id: str = setting("GOOGLE_CLIENT_ID", "", _text, "OAuth client for sign-in with Google.", group="Accounts")
     google_client_secret: str = setting("GOOGLE_CLIENT_SECRET", "", _text, "Its secret.", group="Accounts", secret=True)
-    oidc_server_url: str = setting("OIDC_SERVER_URL", "", _text, "Issuer of any OpenID Connect provider.", group="Accounts")
+    oidc_server_url: str = setting("OIDC_SERVER_URL", "", _web_url, "Issuer of any OpenID Connect provider.", group="Accounts")
     oidc_name: str = setting("OIDC_NAME", "Single sign-on", _text, "Name on its sign-in button.", group="Accounts")
     oidc_client_id: str = setting("OIDC_CLIENT_ID", "", _text, "OpenID Connect client.", group="Accounts")
     oidc_client_secret: str = setting("OIDC_CLIENT_SECRET", "", _text, "Its secret.", group="Accounts", secret=True)
-    email_url: str = setting("EMAIL_URL", "", _text, "smtp://user:password@host:587 (STARTTLS) or smtps://...:465; empty: mail is written to the log.", group="Accounts", secret=True)
+    email_url: str = setting("EMAIL_URL", "", _mail_url, "smtp://user:password@host:587 (STARTTLS) or smtps://...:465; empty: mail is written to the log.", group="Accounts", secret=True)
     email_from: str = setting("EMAIL_FROM", "cronicorn@localhost", _text, "Sender of mail.", group="Accounts")
 
     egress_allow: str = setting("EGRESS_ALLOW", "", _text, "Private networks that endpoints may call, as 10.1.2.0/24:8080,127.0.0.1/32.", group="Calls")
@@ -153,7 +175,7 @@ class Environment:
     planner_hold_ms: int = setting("PLANNER_HOLD_MS", "3600000", _integer(0, 604_800_000), "How long the planner keeps its hands off after a person's word, in milliseconds.", group="Planner")
     planner_concurrency: int = setting("PLANNER_CONCURRENCY", "8", _integer(1, 256), "Analyses at the same time per planner process.", group="Planner")
     openai_api_key: str = setting("OPENAI_API_KEY", "", _text, "Key of an OpenAI-compatible service; empty: no model pass.", group="Planner", secret=True)
-    openai_base_url: str = setting("OPENAI_BASE_URL", "", _text, "Its base URL; empty: the client's default.", group="Planner")
+    openai_base_url: str = setting("OPENAI_BASE_URL", "", _web_url, "Its base URL; empty: the client's default.", group="Planner")
     ai_model: str = setting("AI_MODEL", "gpt-4o-mini", _text, "Model name.", group="Planner")
     ai_price_input: float = setting("AI_PRICE_INPUT", "0.15", _decimal, "Price of a million prompt tokens, in US dollars; for the cost column only.", group="Planner")
     ai_price_output: float = setting("AI_PRICE_OUTPUT", "0.60", _decimal, "Price of a million completion tokens, in US dollars.", group="Planner")

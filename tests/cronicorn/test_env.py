@@ -1,6 +1,9 @@
 """The settings from the environment: faults, secrets and the generated pages."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,12 +73,58 @@ def test_faults_between_settings_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     "values",
     [
+        {"SITE_URL": "https://cron.example.com:x"},
+        {"SITE_URL": "https://cron.example.com:99999"},
+        {"SITE_URL": "https://user:pw@cron.example.com"},
+        {"SITE_URL": "https://cron.example.com#there"},
+        {"SITE_URL": "https://[::1"},
+        {"DATABASE_URL": "postgresql://db:port/cronicorn"},
+        {"DATABASE_URL_DIRECT": "postgresql://db:99999/cronicorn"},
+        {"EMAIL_URL": "mail.example.com"},
+        {"EMAIL_URL": "smtp://mail.example.com:port"},
+        {"EMAIL_URL": "smtp://[::1"},
+        {"OIDC_SERVER_URL": "https://[::1"},
+        {"OPENAI_BASE_URL": "localhost:11434"},
+    ],
+    ids=str,
+)
+def test_an_address_that_cannot_be_read_is_a_fault_of_its_setting(values: dict[str, str]) -> None:
+    (fault,) = faults_of({**GOOD, **values})
+
+    assert fault.startswith(f"{next(iter(values))}: ")
+
+
+@pytest.mark.parametrize("setting", ["EGRESS_ALLOW=0.0.0.0/0", "SYNTHETIC_BASE_URL=http://256.1.1.1", "PORT=http"])
+def test_no_process_starts_with_a_setting_that_cannot_be_used(setting: str, tmp_path: Path) -> None:
+    name, _, value = setting.partition("=")
+    environment = {**os.environ, **GOOD, "DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "cronicorn.settings"}
+
+    checked = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=PROJECT_DIR,
+        env={**environment, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert checked.returncode == 1
+    assert name in checked.stderr
+    assert "Traceback" not in checked.stderr
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
         {"SECRET_KEY": "hunter2-hunter2"},
         {"ENCRYPTION_KEYS": "hunter2-hunter2"},
         {"DATABASE_URL": "mysql://cronicorn:hunter2@db/x"},
         {"DATABASE_URL_DIRECT": "hunter2"},
+        {"DATABASE_URL": "postgresql://cronicorn:hunter2/x"},
+        {"EMAIL_URL": "smtp://mail:hunter2"},
     ],
-    ids=lambda values: next(iter(values)),
+    ids=str,
 )
 def test_a_secret_is_never_repeated_in_a_fault(values: dict[str, str]) -> None:
     assert not any("hunter2" in fault for fault in faults_of({**GOOD, **values}))
