@@ -55,6 +55,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Whether the console lets this person in: everybody who is active. Django's admin asks by this name."""
         return self.is_active
 
+    def get_full_name(self) -> str:
+        """What the console calls this person beside their address: the name, else the address up to its @."""
+        return self.name or self.email.partition("@")[0]
+
 
 class Scope(models.TextChoices):
     """What an API key may do; `write` includes `read`."""
