@@ -14,10 +14,14 @@ pytestmark = pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(("--seconds", "45", "--schedulers", "3"), id="every kind of fault"),
+        pytest.param(("--seconds", "30", "--schedulers", "3"), id="every kind of fault"),
         pytest.param(
-            ("--seconds", "12", "--schedulers", "2", "--faults", "terminate", "--pause", "0.1"),
+            ("--seconds", "8", "--schedulers", "2", "--faults", "terminate", "--pause", "0.1"),
             id="connections cut ten times a second",
+        ),
+        pytest.param(
+            ("--seconds", "11", "--schedulers", "2", "--faults", "outage", "--outage", "10", "--pause", "2"),
+            id="database away for ten seconds",
         ),
     ],
 )
