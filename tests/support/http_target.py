@@ -88,7 +88,7 @@ def redirect(location: str, status: int = 302) -> Reply:
 
 def gzip_bomb(size: int) -> Reply:
     """Answer with `size` zero bytes, gzipped, whatever encoding was asked for."""
-    return Reply(body=gzip.compress(bytes(size), 9), headers={"Content-Encoding": "gzip"})
+    return Reply(body=gzip.compress(bytes(size), 9, mtime=0), headers={"Content-Encoding": "gzip"})
 
 
 def raw(data: bytes) -> Answer:
