@@ -4,14 +4,14 @@ Whoever speaks, a rule, a heuristic or the model, asks with the same arguments a
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.conditions import visible
-from scheduling.wording import duration_words, instant_words
+from scheduling.plan.wording import duration_words, instant_words
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -37,6 +37,15 @@ class Speaker(StrEnum):
         return order.index(self) < order.index(other)
 
 
+def _in_utc(instant: datetime) -> datetime:
+    """The same instant in UTC: PostgreSQL takes no offset of 16 hours or more. Raises ValueError."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
 Target = Annotated[str | None, Field(max_length=255, description="A sibling's name; default: this one.")]
@@ -74,7 +83,7 @@ class ProposeNextTime(Wish):
     tool = "propose_next_time"
     summary = "Run once at a given time, on top of the schedule. To defer runs, use pause_until."
 
-    next_run_at: Annotated[AwareDatetime, Field(description="ISO 8601; a past time means now.")]
+    next_run_at: Annotated[Instant, Field(description="ISO 8601; a past time means now.")]
     ttl_minutes: Minutes = 30
 
 
@@ -84,7 +93,7 @@ class PauseUntil(Wish):
     tool = "pause_until"
     summary = "Rest until a time, at most 24 h away; null ends the planner's own pause."
 
-    until: AwareDatetime | None
+    until: Instant | None
 
 
 class ClearHints(Wish):

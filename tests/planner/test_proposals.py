@@ -84,6 +84,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         read_arguments("propose_interval", text)
 
 
+@pytest.mark.parametrize(("tool", "field"), [("propose_next_time", "next_run_at"), ("pause_until", "until")])
+def test_a_time_is_read_in_utc_or_refused(tool: str, field: str) -> None:
+    read = read_arguments(tool, json.dumps({field: "2026-03-02T11:00:00+23:00", "reason": "x"}))
+    assert getattr(read, field).isoformat() == "2026-03-01T12:00:00+00:00"
+    for text in ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"):
+        with pytest.raises(BadArgumentsError, match="out of range"):
+            read_arguments(tool, json.dumps({field: text, "reason": "x"}))
+
+
 def test_missing_arguments_of_a_tool_without_any_are_fine() -> None:
     assert read_arguments("get_latest_response", "").tool == "get_latest_response"
 
