@@ -12,7 +12,7 @@ from bench import rows
 from bench.figures import Figure
 from bench.limits import LEASE, claim_statement
 from bench.place import empty
-from scheduling.claims import claim_due
+from scheduling.ledger.claims import claim_due
 
 SIZES = (10_000, 100_000, 1_000_000)
 DUE = 5_000

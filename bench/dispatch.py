@@ -25,8 +25,8 @@ import pycurl
 
 from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
 from scheduling.dispatch.curl_multi import PolledMulti
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Call, parse_success_criteria
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Call, parse_success_criteria
 from tests.support.certificates import make_certificate
 
 OWNER = uuid4()

@@ -20,10 +20,10 @@ from bench.dispatch import bare_libcurl as libcurl_loop
 from bench.place import empty
 from cronicorn.postgres.binaries import find_binaries
 from cronicorn.postgres.errors import EmbeddedPostgresError
-from scheduling.claims import Claim, claim_due
-from scheduling.outcome import Outcome, Timings
-from scheduling.requests import build_request
-from scheduling.settlement import Result, settle
+from scheduling.exchange.outcome import Outcome, Timings
+from scheduling.ledger.claims import Claim, claim_due
+from scheduling.ledger.settlement import Result, settle
+from scheduling.worker.requests import build_request
 
 IN_FLIGHT = 200
 BATCH = 100

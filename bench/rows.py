@@ -12,8 +12,8 @@ from accounts.models import User
 from cronicorn.runtime.clock import database_now
 from jobs.models import Job
 from jobs.replan import WAKE_CHANNEL
-from scheduling.facts import EndpointFacts
-from scheduling.governor import plan_next_run
+from scheduling.plan.facts import EndpointFacts
+from scheduling.plan.governor import plan_next_run
 
 HOSTS = 200
 OWNERS = 10
@@ -44,10 +44,10 @@ def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, 
                 method, headers, timeout_ms, max_response_bytes, baseline_interval_ms, timezone, jitter_ms, retry_limit,
                 on_worker_loss, planner_mode, rules, anchor_at, next_run_at, next_slot_at, next_source, next_decision)
             SELECT (%(jobs)s::uuid[])[1 + n %% %(owners)s], (%(people)s::uuid[])[1 + n %% %(owners)s],
-                'Endpoint ' || n, '', 'active', %(created)s + n * %(step)s, now(),
+                'Endpoint ' || n, '', 'active', %(created)s + n * %(step)s::interval, now(),
                 'http://127.0.0.' || 1 + n %% %(hosts)s || ':' || %(port)s || '/e/' || n,
                 '127.0.0.' || 1 + n %% %(hosts)s, 'GET', '[]', 10000, 102400, %(interval_ms)s, 'UTC', 0, 0, 'retry',
-                'auto', '[]', %(created)s + n * %(step)s, %(first)s + n * %(step)s, %(first)s + n * %(step)s,
+                'auto', '[]', %(created)s + n * %(step)s::interval, %(first)s + n * %(step)s::interval, %(first)s + n * %(step)s::interval,
                 'baseline-interval', %(decision)s
             FROM generate_series(0, %(count)s - 1) AS n
             """,
@@ -58,7 +58,7 @@ def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, 
                 "hosts": HOSTS,
                 "port": port,
                 "created": created_at,
-                "step": step,
+                "step": f"{step.total_seconds()} seconds",
                 "first": first_due_at,
                 "interval_ms": interval_ms,
                 "decision": decision,

@@ -22,7 +22,7 @@ from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
 from jobs.replan import replan
 from jobs.services import changing
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
-from scheduling.egress import EgressPolicy, installation_policy
+from scheduling.egress.policy import EgressPolicy, installation_policy
 
 MAX_ENDPOINTS_AT_ONCE = 200
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduling.jsonpath import MISSING, Path, compare, lookup
+from scheduling.exchange.jsonpath import MISSING, Path, compare, lookup
 
 SHOWN_LENGTH = 60
 

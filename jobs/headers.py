@@ -1,6 +1,6 @@
 """Request headers: what may be sent, and how they are kept. The value of a secret one is sealed for its endpoint's row.
 
-The stored form is in `jobs.models.endpoint`; `scheduling.requests` opens it.
+The stored form is in `jobs.models.endpoint`; `scheduling.worker.requests` opens it.
 """
 
 import re

@@ -14,9 +14,9 @@ from django.db import connection, transaction
 
 from cronicorn.postgres.arrays import array, instant_array, text_array
 from cronicorn.runtime.clock import database_now
-from scheduling.decision import Decision
-from scheduling.governor import plan_next_run
-from scheduling.plan_row import PlanRow, facts_of
+from scheduling.plan.decision import Decision
+from scheduling.plan.governor import plan_next_run
+from scheduling.plan.row import PlanRow, facts_of
 
 WAKE_CHANNEL = "cronicorn_schedule"
 

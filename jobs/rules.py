@@ -25,7 +25,7 @@ from jobs.conditions import (
     visible,
 )
 from jobs.errors import Fault, InvalidInputError
-from scheduling.jsonpath import OPERATORS, Path, parse_path
+from scheduling.exchange.jsonpath import OPERATORS, Path, parse_path
 
 MAX_RULES = 20
 MAX_CONDITIONS = 20

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from scheduling.cadence import parse_cadence
+from scheduling.cron.cadence import parse_cadence
 
 _TICK = timedelta(microseconds=1)
 

@@ -15,10 +15,10 @@ from jobs.models import Endpoint, PlannerMode, WorkerLossPolicy
 from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS, Method
 from jobs.rules import parse_rules
 from jobs.texts import check_storable, clean_name, clean_paragraph
-from scheduling.cadence import CronError, check_timezone, parse_cadence
-from scheduling.criteria import CriteriaError, parse_success_criteria
-from scheduling.egress import EgressPolicy
-from scheduling.targets import Target, TargetError, read_target
+from scheduling.cron.cadence import CronError, check_timezone, parse_cadence
+from scheduling.egress.policy import EgressPolicy
+from scheduling.egress.targets import Target, TargetError, read_target
+from scheduling.exchange.criteria import CriteriaError, parse_success_criteria
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_URL_LENGTH = 2048

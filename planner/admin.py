@@ -14,7 +14,7 @@ from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words, utc_words
 from planner import services
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
-from scheduling.wording import duration_words
+from scheduling.plan.wording import duration_words
 
 
 class AnalysisSessionAdmin(OwnedModelAdmin):

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from jobs.conditions import visible
-from scheduling.bodies import mask
-from scheduling.wording import duration_words
+from scheduling.exchange.bodies import mask
+from scheduling.plan.wording import duration_words
 
 PROMPT_VERSION = "1"
 # Of common models a token is 3 to 4 characters of such text; the estimate is meant to be high.

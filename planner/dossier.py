@@ -26,7 +26,7 @@ from planner.briefing import (
 )
 from planner.inforce import advised_on
 from planner.models import Proposal
-from scheduling.wording import duration_words, instant_words
+from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
 MOST_ENDPOINTS = 30

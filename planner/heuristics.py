@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduling.backoff import parse_retry_after
-from scheduling.wording import instant_words
+from scheduling.plan.backoff import parse_retry_after
+from scheduling.plan.wording import instant_words
 
 BUSY_STATUS = frozenset({429, 503})
 # After each stretch of as many runs with the same body the interval doubles, at most three times.

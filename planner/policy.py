@@ -6,7 +6,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
 
-from scheduling.bodies import Unparsable, safe_json
+from scheduling.exchange.bodies import Unparsable, safe_json
 
 # Between two analyses of one endpoint, whatever happens to it: a storm of failures is no storm of analyses.
 SHORTEST_GAP = timedelta(minutes=5)

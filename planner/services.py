@@ -37,8 +37,8 @@ from planner.proposals import (
     Wish,
     bound,
 )
-from scheduling.facts import EndpointFacts
-from scheduling.governor import planner_floor_ms
+from scheduling.plan.facts import EndpointFacts
+from scheduling.plan.governor import planner_floor_ms
 
 logger = logging.getLogger(__name__)
 

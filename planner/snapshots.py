@@ -15,8 +15,8 @@ from jobs.rules import Rule, parse_rules, runs_needed
 from planner.advice import SeenRun, Watched
 from planner.heuristics import RUNS_NEEDED
 from planner.inforce import advised_on, proposals_behind
-from scheduling.bodies import Unparsable, safe_json
-from scheduling.jsonpath import MISSING
+from scheduling.exchange.bodies import Unparsable, safe_json
+from scheduling.exchange.jsonpath import MISSING
 
 BODIES_READ = 2
 

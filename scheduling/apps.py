@@ -4,7 +4,7 @@ from django.apps import AppConfig
 from django.conf import settings
 
 from cronicorn.env import ConfigurationError
-from scheduling.egress import EgressSettingError, installation_policy
+from scheduling.egress.policy import EgressSettingError, installation_policy
 
 
 class SchedulingConfig(AppConfig):

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from cronicorn.runtime.clock import database_now
 from jobs.models import Endpoint, Run
-from scheduling.cadence import CronError, parse_cadence
+from scheduling.cron.cadence import CronError, parse_cadence
 
 RECENT_RUNS = 20
 MAX_SLOTS = 200

@@ -13,7 +13,7 @@ from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.words import NOTHING, badge, moment, ms_words
 from jobs.models import Endpoint, Run, RunResponse
-from scheduling.decision import Source
+from scheduling.plan.decision import Source
 
 _SEARCH_ENDPOINTS = 200
 _BODY_SHOWN = 100_000

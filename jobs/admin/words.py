@@ -6,7 +6,7 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from scheduling.wording import duration_words
+from scheduling.plan.wording import duration_words
 
 NOTHING = "\u2013"
 

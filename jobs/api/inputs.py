@@ -21,7 +21,7 @@ from jobs.api.fields import (
 from jobs.api.outputs import ApiKeyOutput, EndpointOutput, JobOutput
 from jobs.authoring import MAX_ENDPOINTS_AT_ONCE
 from jobs.models import EndpointStatus, JobStatus, RunStatus
-from scheduling.decision import Source
+from scheduling.plan.decision import Source
 
 MAX_PAGE = 200
 MAX_OFFSET = 1_000_000

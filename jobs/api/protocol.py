@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from jobs.api.refusals import RefusedError
 from jobs.errors import Fault
 from jobs.texts import unstorable_places
-from scheduling.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS, MAX_JSON_KEYS
+from scheduling.exchange.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS, MAX_JSON_KEYS
 
 MAX_BYTES = 1_048_576
 

@@ -5,7 +5,7 @@ from django.db import models
 
 from accounts.ids import UuidV7
 from jobs.models.endpoint import Endpoint
-from scheduling.decision import Source
+from scheduling.plan.decision import Source
 
 
 class RunStatus(models.TextChoices):

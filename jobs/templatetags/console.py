@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from accounts.addresses import page_url
 from jobs.admin import words
-from scheduling.wording import duration_words
+from scheduling.plan.wording import duration_words
 
 register = template.Library()
 

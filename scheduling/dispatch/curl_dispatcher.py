@@ -23,8 +23,8 @@ from scheduling.dispatch.curl_transfer import Transfer, system_ca_file
 from scheduling.dispatch.failures import CANCELED, CRASHED, REFUSED, Failure, deadline_passed, unresolved
 from scheduling.dispatch.lookups import GetAddrInfo, Lookups
 from scheduling.dispatch.resolver import DnsHealth, in_turns
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Call, Outcome
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Call, Outcome
 
 SPARE_LOOKUPS = 256
 CLOSE_TIMEOUT_S = 5.0

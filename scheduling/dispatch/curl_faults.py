@@ -21,7 +21,7 @@ from scheduling.dispatch.failures import (
     not_connected,
     unresolved,
 )
-from scheduling.outcome import Blame
+from scheduling.exchange.outcome import Blame
 
 E_TOO_LARGE = 100  # not named by pycurl
 

@@ -16,9 +16,9 @@ import pycurl
 from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.recorder import Recorder, is_kept
 from scheduling.dispatch.request import request_headers, request_method
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Call
-from scheduling.targets import Target, read_target
+from scheduling.egress.policy import EgressPolicy
+from scheduling.egress.targets import Target, read_target
+from scheduling.exchange.outcome import Call
 
 MAX_HEADER_BYTES = 100 * 1_024
 MAX_HEADERS = 1_000

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from scheduling.outcome import Blame, ErrorKind
+from scheduling.exchange.outcome import Blame, ErrorKind
 
 # Out of file handles, buffers or memory, no route or no interface of ours, or our own firewall.
 _LOCAL_ERRNOS = frozenset(

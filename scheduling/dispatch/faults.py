@@ -24,7 +24,7 @@ from scheduling.dispatch.failures import (
 )
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import NameNotResolvedError
-from scheduling.outcome import Blame
+from scheduling.exchange.outcome import Blame
 
 _TIMEOUTS = (TimeoutError, httpx2.TimeoutException, httpcore2.TimeoutException)
 _BROKEN = (httpx2.NetworkError, httpcore2.NetworkError, OSError)

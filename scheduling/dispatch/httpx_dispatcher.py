@@ -22,8 +22,8 @@ from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.request import request_headers, request_method
 from scheduling.dispatch.resolver import DnsHealth, Resolver, is_literal
 from scheduling.dispatch.wire import JudgedTransport
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Call, ErrorKind, Outcome
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Call, ErrorKind, Outcome
 
 SPARE_LOOKUPS = 256
 CLOSE_TIMEOUT_S = 5.0

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from scheduling.bodies import clean_str, clean_text
 from scheduling.dispatch.failures import Failure, Phase
-from scheduling.outcome import Blame, Call, ErrorKind, Outcome, Timings
+from scheduling.exchange.bodies import clean_str, clean_text
+from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings
 
 MAX_HEADER_VALUE = 256
 MAX_KEPT_HEADERS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scheduling.outcome import Call
+from scheduling.exchange.outcome import Call
 
 USER_AGENT = "Cronicorn"
 

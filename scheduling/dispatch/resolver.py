@@ -9,7 +9,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 
 from scheduling.dispatch.lookups import Lookups
-from scheduling.outcome import Blame
+from scheduling.exchange.outcome import Blame
 
 MAX_ADDRESSES = 4
 WINDOW_NS = 10_000_000_000

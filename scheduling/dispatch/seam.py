@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 from uuid import UUID
 
-from scheduling.outcome import Call, Outcome
+from scheduling.exchange.outcome import Call, Outcome
 
 
 class Dispatcher(Protocol):

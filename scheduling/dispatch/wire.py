@@ -20,7 +20,7 @@ from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.faults import DestinationRefusedError
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import DnsHealth, NameNotResolvedError, Resolver, in_turns, is_literal
-from scheduling.egress import EgressPolicy
+from scheduling.egress.policy import EgressPolicy
 
 
 class _JudgedBackend(httpcore2.AsyncNetworkBackend):

@@ -34,7 +34,7 @@ FAULTS = "tests/scheduling/test_faults.py"
 MUTANTS = (
     Mutant(
         "settle without a look at owner and fence",
-        "scheduling/settlement.py",
+        "scheduling/ledger/settlement.py",
         (("if row.lease_owner == worker and fence == result.outcome.call.fence:", "if fence is not None:"),),
         (
             f"{SETTLEMENT}::test_settling_twice_changes_nothing",
@@ -45,13 +45,13 @@ MUTANTS = (
     ),
     Mutant(
         "settle without a look at the fence alone",
-        "scheduling/settlement.py",
+        "scheduling/ledger/settlement.py",
         (("if row.lease_owner == worker and fence == result.outcome.call.fence:", "if row.lease_owner == worker:"),),
         (f"{FAULTS}::test_result_of_an_earlier_claim_by_the_same_worker_does_not_count",),
     ),
     Mutant(
         "nobody reaps",
-        "scheduling/leases.py",
+        "scheduling/ledger/leases.py",
         (("        if not found:\n            return []\n", "        if found is not None:\n            return []\n"),),
         (
             f"{CLAIMS}::test_lost_call_is_abandoned_and_its_slot_repeated_with_the_next_attempt",
@@ -62,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim with a SELECT and an UPDATE, each for itself",
-        "scheduling/claims.py",
+        "scheduling/ledger/claims.py",
         (
             (
                 '_PICK_OLDEST = """\n',
@@ -87,7 +87,7 @@ MUTANTS = (
     ),
     Mutant(
         "a loss repeats the same attempt",
-        "scheduling/plan_row.py",
+        "scheduling/plan/row.py",
         (
             (
                 "    row.retry_at, row.retry_slot_at, row.retry_attempt = now, slot_at, attempt + 1\n"
@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         "no call is canceled for want of a lease",
-        "scheduling/keeper.py",
+        "scheduling/worker/keeper.py",
         (("if now - entry.secured_at > self._usable_for:", "if now < 0:"),),
         (
             f"{KEEPER}::test_lease_that_was_not_renewed_is_given_up_before_its_end",
@@ -112,25 +112,25 @@ MUTANTS = (
     ),
     Mutant(
         "only the thread with the database cancels",
-        "scheduling/worker.py",
+        "scheduling/worker/worker.py",
         (("            self._keeper.fence_overdue()\n", "            pass\n"),),
         (f"{ANSWERS}::test_worker_that_cannot_reach_the_database_cancels_its_calls_before_their_lease_ends",),
     ),
     Mutant(
         "a renewal waits for locked rows",
-        "scheduling/leases.py",
+        "scheduling/ledger/leases.py",
         (("                FOR NO KEY UPDATE OF e SKIP LOCKED\n", "                FOR NO KEY UPDATE OF e\n"),),
         (f"{KEEPER}::test_row_that_somebody_keeps_locked_costs_no_other_lease",),
     ),
     Mutant(
         "settling waits for locked rows",
-        "scheduling/settlement.py",
+        "scheduling/ledger/settlement.py",
         (("FOR NO KEY UPDATE OF e SKIP LOCKED", "FOR NO KEY UPDATE OF e"),),
         (f"{FAULTS}::test_endpoint_that_somebody_keeps_locked_holds_up_no_other_result",),
     ),
     Mutant(
         "the start gate lets everything through",
-        "scheduling/keeper.py",
+        "scheduling/worker/keeper.py",
         (("        for run_id in found.stopped:\n", "        for run_id in ():\n"),),
         (
             f"{PROCESSES}::test_pause_between_the_claim_and_the_slot_keeps_the_call_from_starting",
@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         "calls start a little early",
-        "scheduling/starter.py",
+        "scheduling/worker/starter.py",
         (("self._clock.monotonic_at(claim.due_at)", "self._clock.monotonic_at(claim.due_at) - 30_000_000"),),
         (f"{PROCESSES}::test_calls_start_at_their_slots_and_never_before",),
     ),

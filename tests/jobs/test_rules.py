@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs.conditions import Observation
 from jobs.errors import Fault, InvalidInputError
 from jobs.rules import Clear, Pause, RunSibling, SetInterval, parse_rules, runs_needed, verdicts
-from scheduling.jsonpath import MISSING
+from scheduling.exchange.jsonpath import MISSING
 
 THEN = {"interval_ms": 30_000}
 QUEUE = {"path": "$.queue_depth", "op": ">", "value": 100}

@@ -11,7 +11,7 @@ from jobs.models import Endpoint
 from jobs.slots import upcoming_slots
 from jobs.texts import check_storable, clean_name, clean_paragraph, unstorable_places
 from jobs.validation import clean_endpoint, clean_job, clean_schedule
-from scheduling.egress import EgressPolicy
+from scheduling.egress.policy import EgressPolicy
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {"name": "Ping", "url": "https://example.com/", "baseline_interval_ms": 60_000}

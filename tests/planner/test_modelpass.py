@@ -23,7 +23,7 @@ from planner.llm import ModelAccess
 from planner.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal, ProposalStatus, SessionStatus
 from planner.rulespass import rules_pass
-from scheduling.decision import Source
+from scheduling.plan.decision import Source
 from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
 from tests.support import model_server as wire
 from tests.support.factories import make_endpoint, make_job, make_user

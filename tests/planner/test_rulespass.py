@@ -11,7 +11,7 @@ from jobs.models import Author, Endpoint, PlannerMode, RunStatus, WorkerHeartbea
 from jobs.replan import replan
 from planner.models import Proposal, ProposalStatus
 from planner.rulespass import rules_pass
-from scheduling.decision import Source
+from scheduling.plan.decision import Source
 from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
 

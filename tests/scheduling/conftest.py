@@ -12,8 +12,8 @@ from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint
 from jobs.replan import replan
 from scheduling.dispatch import HttpxDispatcher
-from scheduling.egress import EgressPolicy
-from scheduling.worker import Worker, WorkerOptions
+from scheduling.egress.policy import EgressPolicy
+from scheduling.worker.worker import Worker, WorkerOptions
 from tests.support.factories import make_endpoint
 from tests.support.http_target import HttpTarget, http_target
 

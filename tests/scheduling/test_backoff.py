@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.backoff import parse_retry_after, retry_delay_ms, stable_jitter
+from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
 from tests.support.schedules import NOON, from_noon
 
 

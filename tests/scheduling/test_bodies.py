@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.bodies import MASK, Unparsable, clean_str, clean_text, mask, safe_json
+from scheduling.exchange.bodies import MASK, Unparsable, clean_str, clean_text, mask, safe_json
 
 STORABLE_CONTROLS = "\t\n\r"
 

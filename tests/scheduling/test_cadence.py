@@ -12,9 +12,9 @@ from cronsim import CronSim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scheduling.cadence import Cadence, CronError, check_timezone, parse_cadence
-from scheduling.cronspec import parse_expression
-from scheduling.zones import _segments
+from scheduling.cron.cadence import Cadence, CronError, check_timezone, parse_cadence
+from scheduling.cron.cronspec import parse_expression
+from scheduling.cron.zones import _segments
 
 MINUTE = timedelta(minutes=1)
 EVER = datetime(1, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from django.db import connection
 from cronicorn.runtime.clock import database_now
 from jobs.models import Endpoint
 from jobs.replan import PLAN_ROW_SELECT, plan, replan
-from scheduling.claims import claim_due
-from scheduling.plan_row import PlanRow, apply_claim, apply_plan
+from scheduling.ledger.claims import claim_due
+from scheduling.plan.row import PlanRow, apply_claim, apply_plan
 from tests.support.factories import make_endpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,9 +10,9 @@ from django.db import connection, transaction
 from jobs import authoring, services
 from jobs.models import Author, Endpoint, EndpointStatus, Run, RunStatus, WorkerLossPolicy
 from jobs.replan import replan
-from scheduling.claims import Claim, claim_due, look_ahead
-from scheduling.gate import recheck
-from scheduling.leases import Renewal, reap, release, renew
+from scheduling.ledger.claims import Claim, claim_due, look_ahead
+from scheduling.ledger.gate import recheck
+from scheduling.ledger.leases import Renewal, reap, release, renew
 from tests.support.factories import make_endpoint, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scheduling.criteria import CriteriaError, SuccessCriteria, parse_success_criteria
+from scheduling.exchange.criteria import CriteriaError, SuccessCriteria, parse_success_criteria
 
 FULL = {
     "status": [200, "202-204"],

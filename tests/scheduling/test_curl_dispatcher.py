@@ -20,8 +20,8 @@ from scheduling.dispatch.curl_faults import explain
 from scheduling.dispatch.curl_multi import PolledMulti
 from scheduling.dispatch.curl_transfer import Transfer
 from scheduling.dispatch.failures import Phase
-from scheduling.egress import EgressPolicy, Verdict
-from scheduling.outcome import Blame, ErrorKind
+from scheduling.egress.policy import EgressPolicy, Verdict
+from scheduling.exchange.outcome import Blame, ErrorKind
 from tests.support.calls import LOOPBACK, a_call, collect, failure, run
 from tests.support.certificates import make_certificate
 from tests.support.http_target import HttpTarget, Reply, raw, redirect, stall

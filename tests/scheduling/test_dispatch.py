@@ -23,8 +23,8 @@ import pytest
 from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Blame, ErrorKind
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Blame, ErrorKind
 from tests.support.calls import LOOPBACK, a_call, a_resolver, collect, failure, run
 from tests.support.certificates import make_certificate
 from tests.support.http_target import (

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronicorn.env import read_environment
-from scheduling.denied import DENIED_PORTS
-from scheduling.egress import EgressPolicy, EgressSettingError, installation_policy, parse_allow
-from scheduling.targets import MAX_URL_LENGTH, TargetError, read_target
+from scheduling.egress.denied import DENIED_PORTS
+from scheduling.egress.policy import EgressPolicy, EgressSettingError, installation_policy, parse_allow
+from scheduling.egress.targets import MAX_URL_LENGTH, TargetError, read_target
 
 PUBLIC = EgressPolicy()
 LOOPBACK = EgressPolicy.from_settings("127.0.0.0/8,[::1]/128")

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Endpoint, Job
-from scheduling.claims import Share, claim_due
+from scheduling.ledger.claims import Share, claim_due
 from tests.support.factories import make_job, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,12 +12,12 @@ from django.db import connection, transaction
 
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, Run, RunStatus
-from scheduling.claims import claim_due
 from scheduling.dispatch import HttpxDispatcher
-from scheduling.egress import EgressPolicy
-from scheduling.leases import reap
-from scheduling.settlement import settle
-from scheduling.worker import Worker, WorkerOptions
+from scheduling.egress.policy import EgressPolicy
+from scheduling.ledger.claims import claim_due
+from scheduling.ledger.leases import reap
+from scheduling.ledger.settlement import settle
+from scheduling.worker.worker import Worker, WorkerOptions
 from tests.scheduling.conftest import move_due
 from tests.scheduling.test_claims import lose_lease
 from tests.scheduling.test_settlement import LEASE, outcome_of, result_of, settler_with
@@ -229,7 +229,7 @@ class Refusals(logging.Handler):
 @pytest.fixture
 def refusals() -> Iterator[Refusals]:
     """What the settler logs."""
-    handler, logger = Refusals(), logging.getLogger("scheduling.settler")
+    handler, logger = Refusals(), logging.getLogger("scheduling.worker.settler")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

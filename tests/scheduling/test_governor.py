@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from scheduling.cadence import parse_cadence
-from scheduling.decision import Source, Verdict
-from scheduling.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
-from scheduling.governor import plan_next_run
+from scheduling.cron.cadence import parse_cadence
+from scheduling.plan.decision import Source, Verdict
+from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.governor import plan_next_run
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, from_noon
 
 TICK = timedelta(microseconds=1)

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from scheduling.cadence import parse_cadence
-from scheduling.decision import Decision, Source, Verdict
-from scheduling.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
-from scheduling.governor import DEFAULT_MAX_HINT_MS, PERSON_HINT_FLOOR_MS, plan_next_run, planner_floor_ms
+from scheduling.cron.cadence import parse_cadence
+from scheduling.plan.decision import Decision, Source, Verdict
+from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.governor import DEFAULT_MAX_HINT_MS, PERSON_HINT_FLOOR_MS, plan_next_run, planner_floor_ms
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, from_noon
 
 TICK = timedelta(microseconds=1)

@@ -13,8 +13,8 @@ from scheduling.dispatch import HttpxDispatcher
 from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.faults import explain
 from scheduling.dispatch.recorder import Recorder
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Blame, ErrorKind
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Blame, ErrorKind
 from tests.support.calls import LOOPBACK, a_call, failure, run
 from tests.support.http_target import HttpTarget
 

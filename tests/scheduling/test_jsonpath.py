@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.jsonpath import MAX_PATH_LENGTH, MISSING, OPERATORS, compare, lookup, parse_path
+from scheduling.exchange.jsonpath import MAX_PATH_LENGTH, MISSING, OPERATORS, compare, lookup, parse_path
 
 DOCUMENT = {"a": {"b": [10, {"c": None}]}, "odd key": 1, "x-y": 2, "0": "zero"}
 

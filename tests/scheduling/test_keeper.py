@@ -11,12 +11,12 @@ from django.db import connection, transaction
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds
 from jobs import services
 from jobs.models import Author, Endpoint, Run
-from scheduling.book import Book, InHand
-from scheduling.claims import claim_due
 from scheduling.dispatch import HttpxDispatcher
-from scheduling.egress import EgressPolicy
-from scheduling.keeper import Keeper
-from scheduling.starter import Starter
+from scheduling.egress.policy import EgressPolicy
+from scheduling.ledger.claims import claim_due
+from scheduling.worker.book import Book, InHand
+from scheduling.worker.keeper import Keeper
+from scheduling.worker.starter import Starter
 from tests.support.factories import make_endpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)

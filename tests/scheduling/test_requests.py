@@ -18,9 +18,9 @@ from accounts.services import create_signing_key, rotate_signing_key
 from accounts.signing import make_secret
 from accounts.vault import seal
 from jobs.models import Endpoint, Run, RunResponse
-from scheduling.claims import Claim, claim_due
-from scheduling.requests import build_request
-from scheduling.worker import Worker
+from scheduling.ledger.claims import Claim, claim_due
+from scheduling.worker.requests import build_request
+from scheduling.worker.worker import Worker
 from tests.support.factories import make_job, make_user
 from tests.support.http_target import HttpTarget, Received, Reply
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scheduling import scenario_file
-from scheduling.scenario import ClearHints, Edit, OutcomeModel, Pause, SetIntervalHint, SetOneShotHint
-from scheduling.scenario_file import parse_scenario, read_scenario
-from scheduling.scenario_reader import ScenarioError
+from scheduling.simulation import scenario_file
+from scheduling.simulation.scenario import ClearHints, Edit, OutcomeModel, Pause, SetIntervalHint, SetOneShotHint
+from scheduling.simulation.scenario_file import parse_scenario, read_scenario
+from scheduling.simulation.scenario_reader import ScenarioError
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SMALL: dict[str, Any] = {

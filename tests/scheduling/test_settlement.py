@@ -11,13 +11,13 @@ from django.db import connection
 from cronicorn.runtime.clock import DatabaseClock
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, Run, RunResponse
-from scheduling.book import Book, InHand
-from scheduling.claims import Claim, claim_due
-from scheduling.leases import reap
-from scheduling.outcome import Blame, ErrorKind, Outcome, Timings
-from scheduling.requests import bare_call
-from scheduling.settlement import Result, settle
-from scheduling.settler import Settler
+from scheduling.exchange.outcome import Blame, ErrorKind, Outcome, Timings
+from scheduling.ledger.claims import Claim, claim_due
+from scheduling.ledger.leases import reap
+from scheduling.ledger.settlement import Result, settle
+from scheduling.worker.book import Book, InHand
+from scheduling.worker.requests import bare_call
+from scheduling.worker.settler import Settler
 from tests.scheduling.test_claims import lose_lease
 
 pytestmark = pytest.mark.django_db(transaction=True)

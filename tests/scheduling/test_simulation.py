@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduling.backoff import stable_jitter
-from scheduling.scenario import Scenario
-from scheduling.scenario_file import parse_scenario, read_scenario
-from scheduling.simulation import SimulatedRun, simulate
+from scheduling.plan.backoff import stable_jitter
+from scheduling.simulation.engine import SimulatedRun, simulate
+from scheduling.simulation.scenario import Scenario
+from scheduling.simulation.scenario_file import parse_scenario, read_scenario
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,9 @@ from accounts.models import User
 from jobs import authoring, services
 from jobs.errors import ConflictError
 from jobs.models import Author, Endpoint, EndpointStatus, Job, Run, RunStatus
-from scheduling.claims import Claim, claim_due
-from scheduling.leases import reap, release, renew
-from scheduling.settlement import settle
+from scheduling.ledger.claims import Claim, claim_due
+from scheduling.ledger.leases import reap, release, renew
+from scheduling.ledger.settlement import settle
 from tests.chaos.clock import ShiftedClock, own_clock
 from tests.scheduling.test_settlement import FAILURE, result_of
 from tests.support.factories import make_endpoint, make_job, make_user

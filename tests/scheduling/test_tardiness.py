@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.models import Endpoint, Run
-from scheduling.cadence import parse_cadence
-from scheduling.claims import claim_due
-from scheduling.tardiness import Tardy, judge_tardiness
-from scheduling.worker import Worker
+from scheduling.cron.cadence import parse_cadence
+from scheduling.ledger.claims import claim_due
+from scheduling.plan.tardiness import Tardy, judge_tardiness
+from scheduling.worker.worker import Worker
 from tests.support.factories import make_endpoint
 from tests.support.http_target import HttpTarget, Reply
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.wording import because, duration_words, instant_words
+from scheduling.plan.wording import because, duration_words, instant_words
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, from_noon
 
 

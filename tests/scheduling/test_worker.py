@@ -12,7 +12,7 @@ from accounts.vault import seal
 from jobs import services
 from jobs.models import Author, Endpoint, Job, JobStatus, Run, RunResponse, RunStatus
 from jobs.replan import replan
-from scheduling.worker import Worker
+from scheduling.worker.worker import Worker
 from tests.scheduling.conftest import move_due
 from tests.support.factories import make_endpoint
 from tests.support.http_target import HttpTarget, Reply, in_turn, reset

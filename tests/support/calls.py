@@ -9,8 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from scheduling.dispatch import Dispatcher
-from scheduling.egress import EgressPolicy
-from scheduling.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
+from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, parse_success_criteria
 
 LOOPBACK = EgressPolicy.from_settings("127.0.0.0/8,[::1]/128")
 OWNER = uuid4()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scheduling.facts import EndpointFacts
+from scheduling.plan.facts import EndpointFacts
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from jobs.authoring import set_job_status
 from jobs.models import Endpoint, Job, JobStatus
-from scheduling.egress import EgressPolicy
+from scheduling.egress.policy import EgressPolicy
 from synthetic.monitoring import CORE, FAULTS
 from tests.support.factories import make_job, make_operator, make_user
 

@@ -12,8 +12,8 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
 from scheduling.dispatch import CurlDispatcher
-from scheduling.egress import installation_policy
-from scheduling.worker import Worker, WorkerOptions
+from scheduling.egress.policy import installation_policy
+from scheduling.worker.worker import Worker, WorkerOptions
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from cronicorn.runtime.clock import monotonic_ns
-from scheduling.scenario import Scenario
-from scheduling.scenario_file import read_scenario
-from scheduling.scenario_reader import ScenarioError
-from scheduling.simulation import simulate
-from scheduling.tally import Report
-from scheduling.timeline import LEGEND, TimeLine
-from scheduling.wording import duration_words
+from scheduling.plan.wording import duration_words
+from scheduling.simulation.engine import simulate
+from scheduling.simulation.scenario import Scenario
+from scheduling.simulation.scenario_file import read_scenario
+from scheduling.simulation.scenario_reader import ScenarioError
+from scheduling.simulation.tally import Report
+from scheduling.simulation.timeline import LEGEND, TimeLine
 
 MOST_DRAWN = 10
 

@@ -1,0 +1,1 @@
+"""Cron expressions in zones: when their slots are. Pure."""

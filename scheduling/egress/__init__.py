@@ -1,0 +1,1 @@
+"""Which destinations may be called. Pure."""

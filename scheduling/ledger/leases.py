@@ -1,0 +1,164 @@
+"""Leases after the claim: prolonged, given back, or taken from workers that were lost. Set-based SQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from cronicorn.runtime.clock import database_now
+from jobs.models import RunStatus, WorkerLossPolicy
+from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
+from scheduling.ledger.claims import Claim
+from scheduling.plan.row import Consequence, PlanRow, apply_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Which endpoints were prolonged, and which are this worker's and could not be, for another holds their rows."""
+
+    kept: frozenset[UUID]
+    locked: frozenset[UUID]
+
+
+def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> Renewal:
+    """Prolongs the leases of (endpoint, fence) pairs. What is in neither part of the answer is lost.
+
+    Waits for no row: one that somebody keeps locked must not cost the others their leases.
+    """
+    if not held:
+        return Renewal(frozenset(), frozenset())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH held AS (SELECT * FROM UNNEST(%(endpoints)s::uuid[], %(fences)s::bigint[]) AS h(id, fence)),
+            free AS MATERIALIZED (
+                SELECT e.id FROM job_endpoints e JOIN held h ON e.id = h.id AND e.fence = h.fence
+                WHERE e.lease_owner = %(worker)s
+                FOR NO KEY UPDATE OF e SKIP LOCKED
+            ),
+            renewed AS (
+                UPDATE job_endpoints e SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+                FROM free WHERE e.id = free.id
+                RETURNING e.id
+            )
+            SELECT e.id, renewed.id IS NOT NULL
+            FROM held h JOIN job_endpoints e ON e.id = h.id AND e.fence = h.fence AND e.lease_owner = %(worker)s
+            LEFT JOIN renewed ON renewed.id = e.id
+            """,
+            {
+                "worker": worker,
+                "lease": lease.total_seconds(),
+                "endpoints": [endpoint for endpoint, _ in held],
+                "fences": [fence for _, fence in held],
+            },
+        )
+        rows = cursor.fetchall()
+    return Renewal(
+        kept=frozenset(endpoint for endpoint, renewed in rows if renewed),
+        locked=frozenset(endpoint for endpoint, renewed in rows if not renewed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """A call whose worker was lost, and what follows."""
+
+    endpoint_id: UUID
+    run_id: UUID | None
+    slot_at: datetime | None
+    worker: str
+    losses: int
+    consequence: Consequence
+
+
+def reap(*, limit: int = 100) -> list[Reaped]:
+    """Takes endpoints back whose lease ran out, abandons their runs and plans them anew.
+
+    The slot is repeated with the next attempt, skipped where the endpoint says so, given up after three losses; six
+    in a row pause the endpoint. Atomic; rows that another worker is reaping are passed over.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
+            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            " WHERE e.lease_owner IS NOT NULL AND e.lease_until < (SELECT clock_timestamp())"
+            " ORDER BY e.id LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED",
+            [limit],
+        )
+        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
+        if not found:
+            return []
+        abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
+        now = database_now(cursor)
+        reaped = []
+        for row, owner, policy in found:
+            run_id, slot_at, attempt = abandoned.get(row.id, (None, None, 0))
+            skip = policy == WorkerLossPolicy.SKIP
+            consequence = apply_loss(row, slot_at=slot_at, attempt=attempt, skip=skip, now=now)
+            reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
+        rows = [row for row, *_ in found]
+        decisions = [plan(row, now, unclaimed=False) for row in rows]
+        cursor.execute(
+            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
+            " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
+            " pause_reason = p.pause_reason,"
+            " paused_by = CASE WHEN p.paused_by_system THEN 'system' ELSE e.paused_by END,"
+            " pause_proposal_id = CASE WHEN p.paused_by_system THEN NULL ELSE e.pause_proposal_id END"
+            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::smallint[], %s::timestamptz[], %s::text[], %s::boolean[])"
+            f" AS p(id, {PLAN_COLUMNS}, loss_count, paused_until, pause_reason, paused_by_system)"
+            " WHERE e.id = p.id",
+            [
+                [row.id for row in rows],
+                *plan_arrays(rows, decisions),
+                [row.loss_count for row in rows],
+                [row.paused_until for row in rows],
+                [row.pause_reason for row in rows],
+                [item.consequence is Consequence.PAUSE for item in reaped],
+            ],
+        )
+    return reaped
+
+
+def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[UUID, datetime, int]]:
+    cursor.execute(
+        f"""
+        UPDATE runs SET status = '{RunStatus.ABANDONED}', finished_at = clock_timestamp(), error_kind = 'worker_lost',
+            error_message = 'The worker that held this call was lost; the call may or may not have been made.'
+        WHERE endpoint_id = ANY(%s) AND status = '{RunStatus.RUNNING}'
+        RETURNING endpoint_id, id, scheduled_for, attempt
+        """,
+        [endpoint_ids],
+    )
+    return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
+
+
+def release(*, worker: str, claims: Sequence[Claim]) -> None:
+    """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
+
+    A claim without a run met a slot that had one already: what still counts as running there is ended.
+    """
+    endpoint_ids = [claim.endpoint_id for claim in claims]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            " JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence) ON h.id = e.id AND h.fence = e.fence"
+            " WHERE e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
+            [endpoint_ids, [claim.fence for claim in claims], worker],
+        )
+        rows = [PlanRow(*values) for values in cursor.fetchall()]
+        held = {row.id for row in rows}
+        cursor.execute(
+            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
+            [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],
+        )
+        _abandon_running(cursor, [claim.endpoint_id for claim in claims if claim.run_id is None])
+        now = database_now(cursor)
+        decisions = [plan(row, now, unclaimed=False) for row in rows]
+        cursor.execute(
+            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
+            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
+            [[row.id for row in rows], *plan_arrays(rows, decisions)],
+        )

@@ -1,0 +1,1 @@
+"""When an endpoint runs next and why. Pure."""

@@ -1,0 +1,81 @@
+"""What the governor says: a frozen decision with every candidate and its verdict. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Source(StrEnum):
+    """What made a run due."""
+
+    BASELINE_INTERVAL = "baseline-interval"
+    BASELINE_CRON = "baseline-cron"
+    RUN_ONCE = "run-once"
+    AI_INTERVAL = "ai-interval"
+    AI_ONESHOT = "ai-oneshot"
+    CLAMPED_MIN = "clamped-min"
+    CLAMPED_MAX = "clamped-max"
+    PAUSED = "paused"
+    RETRY = "retry"
+    MANUAL = "manual"
+
+
+class Verdict(StrEnum):
+    """What became of a candidate."""
+
+    CHOSEN = "chosen"
+    LATER = "later"
+    OVERRIDDEN = "overridden"
+    EXPIRED = "expired"
+    DROPPED = "dropped"
+    BLOCKED_BY_PAUSE = "blocked by pause"
+    OUTSIDE_WINDOW = "outside the window"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One time that could have been next. `at` is None where the candidate names no time; `note` says why in words."""
+
+    source: Source
+    at: datetime | None
+    verdict: Verdict
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form."""
+        return {"source": self.source.value, "at": _text(self.at), "verdict": self.verdict.value, "note": self.note}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """When an endpoint runs next and why.
+
+    `run_at` is when a worker starts the call, `slot_at` the planned time that the call serves; both are None when
+    nothing is due, and then `sentence` says why. `attempt` counts the calls of one slot from 1.
+    """
+
+    run_at: datetime | None
+    slot_at: datetime | None
+    source: Source | None
+    sentence: str
+    attempt: int = 1
+    candidates: tuple[Candidate, ...] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
+    drop_retry: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form: what the endpoint keeps as next_decision and the run as decision."""
+        return {
+            "run_at": _text(self.run_at),
+            "slot_at": _text(self.slot_at),
+            "source": self.source.value if self.source else None,
+            "attempt": self.attempt,
+            "sentence": self.sentence,
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "inputs": self.inputs,
+        }
+
+
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant is not None else None

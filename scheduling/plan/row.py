@@ -1,0 +1,243 @@
+"""The row of an endpoint as far as a plan rests on it, and what plans, claims and results mean for it. Pure.
+
+Settling and reaping change a `PlanRow` and plan from it; nothing here reads or writes the database. `apply_plan` and
+`apply_claim` say what the SQL of `jobs.replan` and `scheduling.ledger.claims` does to these columns.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from scheduling.cron.cadence import parse_cadence
+from scheduling.exchange.outcome import Blame, Outcome
+from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
+from scheduling.plan.decision import Decision, Source
+from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.tardiness import Tardy, judge_tardiness
+
+OVERDUE_SOURCES = frozenset(
+    {Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX, Source.PAUSED}
+)
+
+
+LOSSES_THAT_GIVE_UP_A_SLOT = 3
+LOSSES_THAT_PAUSE = 6
+SYSTEM_PAUSE = timedelta(days=1)
+RETRYABLE_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+
+
+@dataclass(slots=True)
+class PlanRow:
+    """The columns that a plan rests on, as they stand in the locked row. Settling changes it, then plans from it."""
+
+    id: UUID
+    status: str
+    job_status: str
+    created_at: datetime
+    anchor_at: datetime
+    baseline_interval_ms: int | None
+    baseline_cron: str | None
+    run_once_at: datetime | None
+    timezone: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    jitter_ms: int
+    min_interval_ms: int | None
+    max_interval_ms: int | None
+    retry_limit: int
+    ai_hint_interval_ms: int | None
+    ai_hint_interval_expires_at: datetime | None
+    ai_hint_interval_reason: str | None
+    ai_hint_interval_set_by: str | None
+    ai_hint_next_run_at: datetime | None
+    ai_hint_next_run_expires_at: datetime | None
+    ai_hint_next_run_reason: str | None
+    paused_until: datetime | None
+    pause_reason: str | None
+    last_slot_at: datetime | None
+    last_started_at: datetime | None
+    failure_count: int
+    retry_at: datetime | None
+    retry_slot_at: datetime | None
+    retry_attempt: int | None
+    retries_used: int
+    loss_count: int
+    manual_run_at: datetime | None
+    lease_owner: str | None
+    next_run_at: datetime | None
+    next_slot_at: datetime | None
+    next_source: str | None
+
+
+def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int) -> EndpointFacts:
+    """What the governor needs of a row. `unclaimed` tells that a planned slot, if its time has come, still waits."""
+    overdue = None
+    if unclaimed and row.next_run_at is not None and row.next_run_at <= now and row.next_source in OVERDUE_SOURCES:
+        assert row.next_slot_at is not None
+        overdue = Overdue(row.next_slot_at, Source(row.next_source), row.next_run_at)
+    interval_hint = oneshot_hint = retry = None
+    if row.ai_hint_interval_ms is not None:
+        interval_hint = IntervalHint(
+            interval_ms=row.ai_hint_interval_ms,
+            expires_at=row.ai_hint_interval_expires_at,
+            reason=row.ai_hint_interval_reason or "",
+            by_person=row.ai_hint_interval_set_by == "user",
+        )
+    if row.ai_hint_next_run_at is not None:
+        oneshot_hint = OneShotHint(
+            at=row.ai_hint_next_run_at,
+            expires_at=row.ai_hint_next_run_expires_at,
+            reason=row.ai_hint_next_run_reason or "",
+        )
+    if row.retry_at is not None and row.retry_slot_at is not None and row.retry_attempt is not None:
+        retry = Retry(
+            row.retry_at,
+            row.retry_slot_at,
+            attempt=row.retry_attempt,
+            limit=row.retry_limit,
+            after_loss=row.loss_count > 0,
+        )
+    return EndpointFacts(
+        created_at=row.created_at,
+        anchor_at=row.anchor_at,
+        interval_ms=row.baseline_interval_ms,
+        cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
+        run_once_at=row.run_once_at,
+        blocked=_blocked(row),
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        jitter=stable_jitter(row.id, row.jitter_ms) if row.jitter_ms else timedelta(0),
+        min_interval_ms=row.min_interval_ms,
+        max_interval_ms=row.max_interval_ms,
+        hint_floor_ms=hint_floor_ms,
+        last_slot_at=row.last_slot_at,
+        last_started_at=row.last_started_at,
+        failure_count=row.failure_count,
+        interval_hint=interval_hint,
+        oneshot_hint=oneshot_hint,
+        paused_until=row.paused_until,
+        pause_reason=row.pause_reason or "",
+        retry=retry,
+        manual_run_at=row.manual_run_at,
+        overdue=overdue,
+    )
+
+
+def _blocked(row: PlanRow) -> str | None:
+    if row.status != "active":
+        return f"the endpoint is {row.status}"
+    if row.job_status != "active":
+        return f"its job is {row.job_status}"
+    return None
+
+
+def apply_plan(row: PlanRow, decision: Decision) -> None:
+    """Changes the row to what is planned; a decision that dropped the retry clears it."""
+    row.next_run_at, row.next_slot_at = decision.run_at, decision.slot_at
+    row.next_source = decision.source.value if decision.source is not None else None
+    if decision.drop_retry:
+        row.retry_at = row.retry_slot_at = row.retry_attempt = None
+
+
+def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | None = None) -> Tardy | None:
+    """Changes the row to what it is once `worker` has claimed its next run: what made the run due is used up.
+
+    A claim may come ahead of its run, which then counts as started when it is due. Returns what became of slots that
+    passed unclaimed, None where there are none; if they are missed, nothing is to be called and the row is to be
+    planned past them. Raises ValueError where nothing is planned.
+    """
+    if row.next_run_at is None or row.next_slot_at is None or row.next_source is None:
+        raise ValueError("Nothing is planned on this row; only a planned run can be claimed.")
+    source, slot_at, due_at = row.next_source, row.next_slot_at, row.next_run_at
+    row.lease_owner = worker
+    row.last_slot_at = slot_at if row.last_slot_at is None else max(row.last_slot_at, slot_at)
+    row.last_started_at = max(now, due_at)
+    if source == Source.AI_ONESHOT or (
+        # A one-shot hint that a pause held back is served by the run at the end of the pause.
+        source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
+    ):
+        row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+    if source == Source.MANUAL:
+        row.manual_run_at = None
+    else:
+        row.retry_at = row.retry_slot_at = row.retry_attempt = None
+        if source != Source.RETRY:
+            row.retries_used = 0
+    if source not in OVERDUE_SOURCES:
+        return None
+    tardy = judge_tardiness(
+        slot_at=slot_at,
+        now=now - (due_at - slot_at),
+        interval_ms=row.baseline_interval_ms,
+        anchor_at=row.anchor_at,
+        cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
+        ends_at=row.ends_at,
+        grace_ms=grace_ms,
+    )
+    if tardy is not None:
+        row.last_slot_at = max(row.last_slot_at, tardy.latest_at)
+    return tardy
+
+
+class Consequence(StrEnum):
+    """What the loss of a worker means for the slot that it held."""
+
+    REPEAT = "repeat"
+    SKIP = "skip"
+    GIVE_UP = "give up"
+    PAUSE = "pause"
+
+
+def apply_outcome(row: PlanRow, outcome: Outcome, *, slot_at: datetime, attempt: int, now: datetime) -> None:
+    """Changes the row to what a finished call means for it: the streak of failures, a retry where the owner asked."""
+    row.loss_count = 0
+    if outcome.ok:
+        row.failure_count = row.retries_used = 0
+        return
+    # Faults of our own machine do not count against an endpoint.
+    if outcome.blame is not Blame.LOCAL:
+        row.failure_count += 1
+    if row.retries_used < row.retry_limit and _worth_a_retry(outcome):
+        row.retries_used += 1
+        row.retry_at = _retry_at(row, outcome, slot_at, now)
+        row.retry_slot_at, row.retry_attempt = slot_at, attempt + 1
+
+
+def apply_giving_up(row: PlanRow, *, slot_at: datetime, attempt: int, now: datetime) -> None:
+    """Changes the row to what it means that a worker gave a call up to stop: the slot is repeated at once."""
+    row.loss_count = 0
+    row.retry_at, row.retry_slot_at, row.retry_attempt = now, slot_at, attempt + 1
+
+
+def apply_loss(row: PlanRow, *, slot_at: datetime | None, attempt: int, skip: bool, now: datetime) -> Consequence:
+    """Changes the row to what the loss of its worker means; `slot_at` None where no run was under way.
+
+    The slot is repeated with the next attempt, unless the owner wants at most one; after three losses it is given up,
+    six in a row pause the endpoint.
+    """
+    row.loss_count += 1
+    if row.loss_count >= LOSSES_THAT_PAUSE:
+        row.paused_until = max(now + SYSTEM_PAUSE, row.paused_until or now)
+        row.pause_reason = f"its worker was lost {row.loss_count} times in a row"
+        return Consequence.PAUSE
+    if slot_at is None or skip:
+        return Consequence.SKIP
+    if row.loss_count % LOSSES_THAT_GIVE_UP_A_SLOT == 0:
+        return Consequence.GIVE_UP
+    row.retry_at, row.retry_slot_at, row.retry_attempt = now, slot_at, attempt + 1
+    return Consequence.REPEAT
+
+
+def _worth_a_retry(outcome: Outcome) -> bool:
+    """Whether the same request may succeed a moment later; one that is refused by policy will not."""
+    if outcome.blame is Blame.POLICY:
+        return False
+    return outcome.status_code is None or outcome.status_code in RETRYABLE_STATUS or outcome.status_code < 400
+
+
+def _retry_at(row: PlanRow, outcome: Outcome, slot_at: datetime, now: datetime) -> datetime:
+    """Exponential back-off, or the server's own Retry-After where that is later."""
+    delay = timedelta(milliseconds=retry_delay_ms(row.retries_used, seed=f"{row.id}{slot_at.isoformat()}"))
+    asked = parse_retry_after(outcome.retry_after, now) if outcome.retry_after else None
+    return max(now + delay, asked) if asked is not None else now + delay

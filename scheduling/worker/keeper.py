@@ -1,0 +1,124 @@
+"""Watches over the calls in hand: renews leases, stops calls that may no longer be made, and beats."""
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import Error, connection
+
+from cronicorn.logging import Event, log_event
+from cronicorn.runtime.clock import boot_seconds
+from jobs.heartbeats import beat
+from jobs.models import WorkerKind
+from scheduling.dispatch import Dispatcher
+from scheduling.ledger.claims import Claim
+from scheduling.ledger.gate import recheck
+from scheduling.ledger.leases import release, renew
+from scheduling.worker.book import Book, InHand
+from scheduling.worker.starter import Starter
+
+logger = logging.getLogger(__name__)
+
+BEAT_EVERY = 5.0
+CHECK_EVERY = 0.2
+AGAIN_AFTER = 2.0
+
+
+class Keeper:
+    """Renews every third of a lease, and looks at the rows of waiting calls every CHECK_EVERY seconds.
+
+    What could not be renewed for `usable_for` seconds, the worker gives up itself. That time is counted on a clock
+    that goes on while the process or the machine is stopped, so that a worker that wakes after its lease ran out
+    cancels its calls first of all. A statement may hang for as long as a network swallows packets: then
+    `fence_overdue`, called by a thread that needs no database, is what cancels.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        dispatcher: Dispatcher,
+        book: Book,
+        starter: Starter,
+        lease: float,
+        usable_for: float,
+        concurrency: int,
+    ) -> None:
+        self._worker = worker
+        self._dispatcher = dispatcher
+        self._book = book
+        self._starter = starter
+        self._lease = lease
+        self._usable_for = usable_for
+        self._concurrency = concurrency
+        self._renewed_at = self._beaten_at = float("-inf")
+        self._withdrawn: dict[UUID, Claim] = {}
+
+    def tick(self) -> None:
+        """Does what is due: self-fencing, the look at waiting calls, a renewal, a heartbeat."""
+        now = boot_seconds()
+        self.fence_overdue()
+        try:
+            self._recheck_waiting()
+            if now - self._renewed_at >= self._lease / 3:
+                all_known = self._renew(now)
+                self._renewed_at = now if all_known else now - self._lease / 3 + AGAIN_AFTER
+            if now - self._beaten_at >= BEAT_EVERY:
+                facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
+                beat(worker=self._worker, kind=WorkerKind.SCHEDULER, facts=facts)
+                self._beaten_at = now
+        except Error as error:
+            log_event(logger, Event.RENEW_FAILED, logging.WARNING, worker=self._worker, error=str(error).strip())
+            connection.close()
+
+    def fence_overdue(self) -> None:
+        """Cancels the calls whose leases may have run out. Needs no database."""
+        now = boot_seconds()
+        for run_id, entry in self._book.entries().items():
+            if now - entry.secured_at > self._usable_for:
+                self._give_up(run_id, entry, "not renewed")
+
+    def _renew(self, now: float) -> bool:
+        """Renews all leases; returns False where a row was locked, so that its lease must be tried again soon."""
+        entries = self._book.entries()
+        held = [(entry.claim.endpoint_id, entry.claim.fence) for entry in entries.values()]
+        renewal = renew(worker=self._worker, held=held, lease=timedelta(seconds=self._lease))
+        for run_id, entry in entries.items():
+            if entry.claim.endpoint_id in renewal.kept:
+                entry.secured_at = now
+            elif entry.claim.endpoint_id not in renewal.locked and self._book.get(run_id) is not None:
+                self._give_up(run_id, entry, "taken over")
+        return not renewal.locked
+
+    def _give_up(self, run_id: UUID, entry: InHand, why: str) -> None:
+        """Stops a call whose lease is gone; one that still waits is stopped by the starter at its time.
+
+        Said once and done again and again, since the call may just be starting.
+        """
+        if not entry.given_up:
+            entry.given_up = True
+            log_event(logger, Event.LEASE_LOST, logging.ERROR, worker=self._worker, run=run_id, why=why)
+        self._dispatcher.cancel(run_id)
+
+    def _recheck_waiting(self) -> None:
+        self._release_withdrawn()
+        waiting = {run_id: entry.claim for run_id, entry in self._starter.waiting().items()}
+        if not waiting:
+            return
+        found = recheck(worker=self._worker, waiting=waiting)
+        for run_id in found.lost:
+            if self._starter.withdraw(run_id):
+                self._book.remove([run_id])
+        for claim in found.edited:
+            self._starter.edit(claim)
+        for run_id in found.stopped:
+            if self._starter.withdraw(run_id):
+                self._withdrawn[run_id] = waiting[run_id]
+        self._release_withdrawn()
+
+    def _release_withdrawn(self) -> None:
+        """Gives withdrawn claims back; when the database fails, they stay withdrawn and the next tick tries again."""
+        if self._withdrawn:
+            release(worker=self._worker, claims=list(self._withdrawn.values()))
+            self._book.remove(self._withdrawn)
+            self._withdrawn.clear()

@@ -1,0 +1,103 @@
+"""Turns a claim into the request that goes out: headers opened; identity, schedule and signature attached."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from accounts.signing import PREFIX, sign
+from accounts.vault import SecretUnavailableError, unseal
+from scheduling.exchange.criteria import parse_success_criteria
+from scheduling.exchange.outcome import Call
+from scheduling.ledger.claims import Claim
+
+USER_AGENT = "Cronicorn/0.1"
+# Shorter values would mask half of any text.
+SHORTEST_MASKED = 4
+DELIVERY_NAMESPACE = uuid.UUID("5b0c6f5e-6d0e-5f5a-9a3e-6f2f8d9b7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call, and the secret values in it that must be masked where they come back."""
+
+    call: Call
+    secrets: tuple[str, ...]
+
+
+def delivery_id(endpoint_id: uuid.UUID, slot_at: datetime) -> str:
+    """The id of a slot's delivery: computed, so that every attempt of the slot carries the same."""
+    return str(uuid.uuid5(DELIVERY_NAMESPACE, f"{endpoint_id}/{slot_at.astimezone(UTC).isoformat()}"))
+
+
+def build_request(claim: Claim) -> Request:
+    """The request of a claim, signed where the owner has live signing keys.
+
+    Raises SecretUnavailableError where a header or any of those keys cannot be opened.
+    """
+    values = _open_headers(claim)
+    signing = [cast(str, unseal(f"signing_keys:{key_id}", sealed)) for key_id, sealed in claim.signing_keys]
+    body = claim.body.encode() if claim.body is not None else None
+    headers = ((header["name"], values.get(header["name"], header["value"]) or "") for header in claim.headers)
+    call = replace(
+        bare_call(claim),
+        headers=(*_own_headers(claim), *_signature(claim, signing, body or b""), *headers),
+        body=body,
+        success=parse_success_criteria(claim.success_criteria),
+    )
+    masked = (*values.values(), *signing, *(text.removeprefix(PREFIX) for text in signing))
+    return Request(call, tuple(value for value in masked if len(value) >= SHORTEST_MASKED))
+
+
+def bare_call(claim: Claim) -> Call:
+    """The call of a claim that has a run, without headers, body and criteria: enough to say that it was never made."""
+    assert claim.run_id is not None
+    return Call(
+        run_id=claim.run_id,
+        endpoint_id=claim.endpoint_id,
+        fence=claim.fence,
+        method=claim.method,
+        url=claim.url,
+        headers=(),
+        body=None,
+        timeout_ms=claim.timeout_ms,
+        max_response_bytes=claim.max_response_bytes,
+        success=parse_success_criteria(None),
+        owner_id=claim.owner_id,
+        synthetic=claim.synthetic,
+    )
+
+
+def _own_headers(claim: Claim) -> tuple[tuple[str, str], ...]:
+    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
+    return (
+        ("User-Agent", USER_AGENT),
+        ("webhook-id", delivery),
+        ("Idempotency-Key", delivery),
+        ("Cronicorn-Scheduled-For", claim.slot_at.astimezone(UTC).isoformat().replace("+00:00", "Z")),
+        ("Cronicorn-Attempt", str(claim.attempt)),
+    )
+
+
+def _signature(claim: Claim, secrets: Sequence[str], body: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers of a signature; none without secrets.
+
+    The time is that of the start, rounded down to the second: when the call is due, or when it was claimed, if later.
+    Receivers refuse old times, so the due time alone would fail every call that was missed and is made up for.
+    """
+    if not secrets:
+        return ()
+    timestamp = int(max(claim.due_at, claim.claimed_at).timestamp())
+    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
+    signature = sign(secrets, message_id=delivery, timestamp=timestamp, body=body)
+    return (("webhook-timestamp", str(timestamp)), ("webhook-signature", signature))
+
+
+def _open_headers(claim: Claim) -> dict[str, str]:
+    row = f"job_endpoints:{claim.endpoint_id}"
+    values = cast(dict[str, str], unseal(row, claim.headers_sealed)) if claim.headers_sealed is not None else {}
+    missing = [header["name"] for header in claim.headers if header["secret"] and header["name"] not in values]
+    if missing:
+        raise SecretUnavailableError(f"The value of the header {missing[0]} is missing.")
+    return values

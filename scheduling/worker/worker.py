@@ -1,0 +1,256 @@
+"""The scheduler worker: claims what is due, starts the calls, settles what came back, and keeps its leases.
+
+The loop claims a moment ahead; beside it one thread starts calls at their time, one settles, one keeps the leases, one
+cancels what could not be kept, and one listens for changes. Those that need the database have a connection of their
+own. They share the book of calls in hand.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import Error, connection
+
+from cronicorn.logging import Event, log_event
+from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
+from cronicorn.runtime.stopping import Stop
+from jobs.heartbeats import farewell
+from scheduling.dispatch import Dispatcher
+from scheduling.ledger.claims import Share, claim_due, look_ahead
+from scheduling.ledger.leases import reap, release
+from scheduling.plan.row import Consequence
+from scheduling.worker.alarm import Alarm
+from scheduling.worker.book import Book, InHand
+from scheduling.worker.keeper import CHECK_EVERY, Keeper
+from scheduling.worker.listener import listen
+from scheduling.worker.settler import Settler
+from scheduling.worker.starter import Starter
+
+logger = logging.getLogger(__name__)
+
+CLAIM_EVERY = 0.2
+AFTER_EMPTY_CLAIM = 0.02
+# An owner alone leaves some slots free all the same, so that another's single call need not wait for a long one.
+HALF, ALL_BUT_A_RESERVE = 0.5, 0.9
+CLOCK_STEP = timedelta(seconds=2)
+LAST_SETTLES = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker behaves. Durations are in seconds.
+
+    `horizon` is how far ahead of their time endpoints are claimed, `drain` how long a stopping worker waits for its
+    calls.
+    """
+
+    concurrency: int = 200
+    per_host: int = 20
+    batch_size: int = 100
+    poll_interval: float = 5.0
+    horizon: float = 1.0
+    lease: float = 60.0
+    drain: float = 25.0
+
+    @property
+    def usable_for(self) -> float:
+        """How long a lease is relied on without a renewal: well short of its end."""
+        return self.lease * 0.75
+
+
+class Worker:
+    """One scheduler process. `run` works until `stop` is requested; `run_once` does what is due now and returns."""
+
+    def __init__(self, *, name: str, dispatcher: Dispatcher, options: WorkerOptions, stop: Stop) -> None:
+        self.name = name
+        self._options = options
+        self._dispatcher = dispatcher
+        self._stop = stop
+        self._drained = Stop()
+        self._alarm = Alarm()
+        self._clock = DatabaseClock()
+        self._book = Book()
+        self._waits_for_slot = False
+        self._settler = Settler(
+            worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
+        )
+        self._starter = Starter(
+            dispatcher=dispatcher, book=self._book, clock=self._clock, usable_for=options.usable_for
+        )
+        self._keeper = Keeper(
+            worker=name,
+            dispatcher=dispatcher,
+            book=self._book,
+            starter=self._starter,
+            lease=options.lease,
+            usable_for=options.usable_for,
+            concurrency=options.concurrency,
+        )
+
+    def run(self) -> None:
+        """Works until a stop is requested, then drains: calls in flight are settled, what remains is given back."""
+        log_event(logger, Event.WORKER_STARTED, worker=self.name, concurrency=self._options.concurrency)
+        bodies = (self._start_loop, self._settle_loop, self._keep_loop, self._fence_loop, self._listen_loop)
+        threads = [self._thread(body) for body in bodies]
+        self._claim_loop()
+        log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))
+        self._drain()
+        for thread in threads:
+            thread.join(LAST_SETTLES)
+        log_event(logger, Event.WORKER_STOPPED, worker=self.name, unsettled=len(self._book))
+
+    def run_once(self) -> int:
+        """Reaps, claims and calls everything due, settles the results, and returns how many runs ended."""
+        ended = 0
+        self._reap()
+        while self._claim(timedelta(0)) or len(self._book):
+            self._starter.start_due()
+            ended += self._settler.settle_ready(0.1).count
+        return ended
+
+    def _thread(self, body: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(body,), name=body.__name__.strip("_"), daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, body: Callable[[], None]) -> None:
+        """Runs a side thread; whatever it raises stops the whole worker, for the process runner to replace."""
+        try:
+            body()
+        except Exception:
+            logger.exception(Event.THREAD_CRASHED.value, extra={"facts": {"worker": self.name}})
+            self._stop.request()
+        finally:
+            connection.close()
+
+    def _claim_loop(self) -> None:
+        away, horizon = 0, timedelta(seconds=self._options.horizon)
+        while not self._stop.requested():
+            self._alarm.reset()
+            try:
+                self._reap()
+                pause = 0.0 if self._claim(horizon) else self._idle_time()
+                away = 0
+            except Error as error:
+                away += 1
+                pause = min(0.05 * 2**away, 3.0) * random.uniform(0.5, 1.0)  # noqa: S311  spreads reconnects
+                log_event(logger, Event.CLAIM_FAILED, logging.WARNING, worker=self.name, error=str(error).strip())
+                connection.close()
+            self._alarm.sleep(pause, self._stop)
+
+    def _share(self) -> Share:
+        """What owners and hosts may still get. One owner gets half of the slots while another has calls in hand."""
+        owners, hosts = self._book.counts()
+        part = HALF if len(owners) > 1 else ALL_BUT_A_RESERVE
+        return Share(
+            per_owner=max(1, int(self._options.concurrency * part)),
+            per_host=self._options.per_host,
+            owners=owners,
+            hosts=hosts,
+        )
+
+    def _start_loop(self) -> None:
+        self._starter.run(self._drained)
+
+    def _settle_loop(self) -> None:
+        while not self._drained.requested():
+            settled = self._settler.settle_ready(0.2)
+            if settled.next_due_at is not None:
+                due_ns = self._clock.monotonic_at(settled.next_due_at)
+                self._alarm.ring_at(due_ns - int(CLAIM_EVERY * 1e9))
+            if settled.count and self._waits_for_slot:
+                self._alarm.ring()
+
+    def _keep_loop(self) -> None:
+        self._keeper.tick()
+        while not self._drained.wait(CHECK_EVERY):
+            self._keeper.tick()
+        farewell(worker=self.name)
+
+    def _fence_loop(self) -> None:
+        while not self._drained.wait(CHECK_EVERY):
+            self._keeper.fence_overdue()
+
+    def _listen_loop(self) -> None:
+        listen(stop=self._stop, wake=self._alarm.ring)
+
+    def _drain(self) -> None:
+        """Waits for the calls in hand; those still under way after the drain time are canceled and given back."""
+        self._wait_until_empty(self._options.drain)
+        self._settler.giving_up = True
+        for run_id in self._book.entries():
+            self._dispatcher.cancel(run_id)
+        self._wait_until_empty(LAST_SETTLES)
+        self._drained.request()
+        self._dispatcher.close()
+
+    def _wait_until_empty(self, seconds: float) -> None:
+        deadline = monotonic_ns() + int(seconds * 1e9)
+        while len(self._book) and monotonic_ns() < deadline:
+            self._drained.wait(0.02)
+
+    def _idle_time(self) -> float:
+        """Seconds until there can be something to claim or to reap; the poll bound at most."""
+        # Told before the look, as the settler looks after it removes: one of the two sees the other.
+        self._waits_for_slot = True
+        if len(self._book) >= self._options.concurrency:
+            return self._options.poll_interval
+        self._waits_for_slot = False
+        sent_ns = monotonic_ns()
+        view = look_ahead()
+        self._observe(view.now, sent_ns)
+        waits = [self._options.poll_interval]
+        if view.next_lease_end is not None:
+            waits.append((view.next_lease_end - view.now).total_seconds())
+        if view.next_due_at is not None:
+            left = (view.next_due_at - view.now).total_seconds()
+            # Rows on the horizon are gathered for a moment, so that a steady stream costs few claims.
+            waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
+        # What is due and was not claimed belongs to a full owner or host, or is in another worker's hands just now.
+        return max(AFTER_EMPTY_CLAIM, min(waits))
+
+    def _observe(self, instant: datetime, sent_ns: int) -> None:
+        """Takes a reading of the database's clock that was asked for at `sent_ns`."""
+        jump = self._clock.observe(instant, sent_ns, monotonic_ns())
+        if abs(jump) > CLOCK_STEP:
+            log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
+
+    def _reap(self) -> None:
+        for item in reap():
+            facts = {
+                "endpoint": item.endpoint_id,
+                "run": item.run_id,
+                "lost_worker": item.worker,
+                "losses": item.losses,
+            }
+            log_event(logger, Event.RUN_REAPED, logging.WARNING, **facts, consequence=item.consequence)
+            if item.consequence is Consequence.PAUSE:
+                log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
+
+    def _claim(self, horizon: timedelta) -> int:
+        """Claims up to the free slots and queues the calls; returns how many endpoints were claimed."""
+        free = min(self._options.batch_size, self._options.concurrency - len(self._book))
+        if free <= 0:
+            return 0
+        secured_at, sent_ns = boot_seconds(), monotonic_ns()
+        claims = claim_due(
+            worker=self.name,
+            limit=free,
+            lease=timedelta(seconds=self._options.lease),
+            horizon=horizon,
+            share=self._share(),
+        )
+        if claims:
+            self._observe(claims[0].claimed_at, sent_ns)
+        for claim in claims:
+            if claim.run_id is not None:
+                self._starter.add(InHand(claim, secured_at))
+        collided = [claim for claim in claims if claim.run_id is None]
+        if collided:
+            endpoints = [claim.endpoint_id for claim in collided]
+            log_event(logger, Event.SLOT_COLLIDED, logging.ERROR, worker=self.name, endpoints=endpoints)
+            release(worker=self.name, claims=collided)
+        return len(claims)
