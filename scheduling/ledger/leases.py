@@ -143,13 +143,17 @@ def release(*, worker: str, claims: Sequence[Claim]) -> None:
     endpoint_ids = [claim.endpoint_id for claim in claims]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            "SELECT e.id FROM job_endpoints e"
             " JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence) ON h.id = e.id AND h.fence = e.fence"
             " WHERE e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
             [endpoint_ids, [claim.fence for claim in claims], worker],
         )
+        held = {row[0] for row in cursor.fetchall()}
+        # Read after the wait for the locks: the locking statement would bring the job's status of before it.
+        cursor.execute(
+            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)", [list(held)]
+        )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
-        held = {row.id for row in rows}
         cursor.execute(
             f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
             [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],

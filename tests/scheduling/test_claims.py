@@ -1,6 +1,7 @@
 """Claims and leases against a real database: atomic, fenced, never two at once, and none lost with its worker."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -8,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from jobs import authoring, services
-from jobs.models import Author, Endpoint, EndpointStatus, Run, RunStatus, WorkerLossPolicy
+from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, Run, RunStatus, WorkerLossPolicy
 from jobs.replan import replan
 from scheduling.ledger.claims import Claim, claim_due, look_ahead
 from scheduling.ledger.gate import recheck
@@ -110,6 +111,32 @@ def test_slot_that_has_a_run_already_is_not_called_and_planned_past(make_due: Ma
     endpoint.refresh_from_db()
     assert endpoint.lease_owner is None
     assert endpoint.next_slot_at > endpoint.last_slot_at  # type: ignore[operator]
+
+
+def test_claims_given_back_while_their_job_resumes_are_planned_for_the_resumed_job(make_due: MakeDue) -> None:
+    endpoint = make_due()
+    claims = claim()
+    authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.PAUSED)
+
+    def give_back() -> None:
+        release(worker="w1", claims=claims)
+        connection.close()
+
+    thread = threading.Thread(target=give_back)
+    with transaction.atomic(), connection.cursor() as cursor:
+        authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ACTIVE)
+        thread.start()
+        deadline = time.monotonic() + 10
+        waiting = False
+        while not waiting and time.monotonic() < deadline:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            waiting = cursor.fetchone() != (0,)
+    thread.join()
+    assert waiting
+    endpoint.refresh_from_db()
+    assert (endpoint.lease_owner, endpoint.next_source) == (None, "baseline-interval")
+    assert endpoint.next_run_at is not None
 
 
 def test_renewal_prolongs_only_what_is_still_held(make_due: MakeDue) -> None:
