@@ -44,12 +44,15 @@ def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, 
                 method, headers, timeout_ms, max_response_bytes, baseline_interval_ms, timezone, jitter_ms, retry_limit,
                 on_worker_loss, planner_mode, rules, anchor_at, next_run_at, next_slot_at, next_source, next_decision)
             SELECT (%(jobs)s::uuid[])[1 + n %% %(owners)s], (%(people)s::uuid[])[1 + n %% %(owners)s],
-                'Endpoint ' || n, '', 'active', %(created)s + n * %(step)s::interval, now(),
+                'Endpoint ' || n, '', 'active', created, now(),
                 'http://127.0.0.' || 1 + n %% %(hosts)s || ':' || %(port)s || '/e/' || n,
                 '127.0.0.' || 1 + n %% %(hosts)s, 'GET', '[]', 10000, 102400, %(interval_ms)s, 'UTC', 0, 0, 'retry',
-                'auto', '[]', %(created)s + n * %(step)s::interval, %(first)s + n * %(step)s::interval, %(first)s + n * %(step)s::interval,
+                'auto', '[]', created, due, due,
                 'baseline-interval', %(decision)s
-            FROM generate_series(0, %(count)s - 1) AS n
+            FROM (
+                SELECT n, %(created)s + n * %(step)s::interval AS created, %(first)s + n * %(step)s::interval AS due
+                FROM generate_series(0, %(count)s - 1) AS n
+            ) AS numbered
             """,
             {
                 "jobs": [job.id for job in jobs],

@@ -162,7 +162,7 @@ class Environment:
 
     egress_allow: str = setting("EGRESS_ALLOW", "", _text, "Private networks that endpoints may call, as 10.1.2.0/24:8080,127.0.0.1/32.", group="Calls")
     synthetic_base_url: str = setting("SYNTHETIC_BASE_URL", "", _origin, "Where the self-test routes are reached by synthetic jobs; empty: http://127.0.0.1:PORT.", group="Calls")
-    scheduler_concurrency: int = setting("SCHEDULER_CONCURRENCY", "200", _integer(1, 10_000), "Calls in flight per scheduler process.", group="Calls")
+    scheduler_concurrency: int = setting("SCHEDULER_CONCURRENCY", "500", _integer(1, 10_000), "Calls in flight per scheduler process.", group="Calls")
     scheduler_per_host: int = setting("SCHEDULER_PER_HOST", "20", _integer(1, 10_000), "Calls in flight per destination host and scheduler process.", group="Calls")
     scheduler_batch_size: int = setting("SCHEDULER_BATCH_SIZE", "100", _integer(1, 1000), "Endpoints claimed by one statement.", group="Calls")
     scheduler_poll_interval_ms: int = setting("SCHEDULER_POLL_INTERVAL_MS", "5000", _integer(10, 60_000), "Longest sleep of an idle scheduler, in milliseconds.", group="Calls")

@@ -139,6 +139,10 @@ class Proposal(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(status__in=ProposalStatus.values), name="proposal_status_is_known"),
             models.CheckConstraint(condition=Q(tool__in=Tool.values), name="proposal_tool_is_known"),
+            models.CheckConstraint(
+                condition=Q(cause__in=Cause.values) & Q(mode__in=PlannerMode.values),
+                name="proposal_cause_and_mode_are_known",
+            ),
             models.UniqueConstraint(
                 fields=["endpoint", "tool"],
                 condition=Q(status=ProposalStatus.PENDING),

@@ -371,6 +371,18 @@ class Migration(migrations.Migration):
             model_name='endpoint',
             index=models.Index(condition=models.Q(('lease_owner__isnull', True), ('next_run_at__isnull', False)), fields=['owner', 'next_run_at'], name='endpoints_due_by_owner'),
         ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('archived_at__isnull', False), ('status', 'archived')), models.Q(models.Q(('status', 'archived'), _negated=True), ('archived_at__isnull', True)), _connector='OR'), name='endpoint_archived_at_iff_archived'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('next_source__isnull', True), ('next_source__in', ['baseline-interval', 'baseline-cron', 'run-once', 'ai-interval', 'ai-oneshot', 'clamped-min', 'clamped-max', 'paused', 'retry', 'manual']), _connector='OR'), name='endpoint_source_is_known'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ai_hint_interval_set_by__isnull', True), ('ai_hint_interval_set_by__in', ['user', 'planner', 'system']), _connector='OR'), models.Q(('ai_hint_next_run_set_by__isnull', True), ('ai_hint_next_run_set_by__in', ['user', 'planner', 'system']), _connector='OR'), models.Q(('paused_by__isnull', True), ('paused_by__in', ['user', 'planner', 'system']), _connector='OR')), name='endpoint_authors_are_known'),
+        ),
         # Room on each page for the new versions of rows that every run updates.
         migrations.RunSQL("ALTER TABLE job_endpoints SET (fillfactor = 70)", "ALTER TABLE job_endpoints RESET (fillfactor)"),
         migrations.RunSQL("ALTER TABLE runs SET (fillfactor = 85)", "ALTER TABLE runs RESET (fillfactor)"),

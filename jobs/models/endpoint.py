@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
 from jobs.models.job import Job
+from scheduling.plan.decision import Source
 
 MIN_INTERVAL_MS = 1_000
 MAX_INTERVAL_MS = 366 * 86_400_000
@@ -184,6 +185,21 @@ class Endpoint(models.Model):
                 condition=Q(on_worker_loss__in=WorkerLossPolicy.values), name="endpoint_worker_loss_is_known"
             ),
             models.CheckConstraint(condition=~Q(name=""), name="endpoint_has_a_name"),
+            models.CheckConstraint(
+                condition=Q(status=EndpointStatus.ARCHIVED, archived_at__isnull=False)
+                | (~Q(status=EndpointStatus.ARCHIVED) & Q(archived_at__isnull=True)),
+                name="endpoint_archived_at_iff_archived",
+            ),
+            models.CheckConstraint(
+                condition=Q(next_source__isnull=True) | Q(next_source__in=[source.value for source in Source]),
+                name="endpoint_source_is_known",
+            ),
+            models.CheckConstraint(
+                condition=(Q(ai_hint_interval_set_by__isnull=True) | Q(ai_hint_interval_set_by__in=Author.values))
+                & (Q(ai_hint_next_run_set_by__isnull=True) | Q(ai_hint_next_run_set_by__in=Author.values))
+                & (Q(paused_by__isnull=True) | Q(paused_by__in=Author.values)),
+                name="endpoint_authors_are_known",
+            ),
             models.CheckConstraint(
                 condition=Q(baseline_interval_ms__isnull=False, baseline_cron__isnull=True, run_once_at__isnull=True)
                 | Q(baseline_interval_ms__isnull=True, baseline_cron__isnull=False, run_once_at__isnull=True)

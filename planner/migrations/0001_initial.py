@@ -131,4 +131,8 @@ class Migration(migrations.Migration):
             model_name='proposal',
             constraint=models.UniqueConstraint(condition=models.Q(('status', 'pending')), fields=('endpoint', 'tool'), name='proposal_one_pending_per_endpoint_and_tool'),
         ),
+        migrations.AddConstraint(
+            model_name='proposal',
+            constraint=models.CheckConstraint(condition=models.Q(('cause__in', ['person', 'rule', 'model', 'heuristic']), ('mode__in', ['off', 'shadow', 'approve', 'auto'])), name='proposal_cause_and_mode_are_known'),
+        ),
     ]

@@ -82,15 +82,21 @@ def reap(*, limit: int = 100) -> list[Reaped]:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
-            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.lease_owner IS NOT NULL AND e.lease_until < (SELECT clock_timestamp())"
-            " ORDER BY e.id LIMIT %s FOR NO KEY UPDATE OF e SKIP LOCKED",
+            "SELECT id FROM job_endpoints"
+            " WHERE lease_owner IS NOT NULL AND lease_until < (SELECT clock_timestamp())"
+            " ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
             [limit],
         )
-        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
-        if not found:
+        locked = [row[0] for row in cursor.fetchall()]
+        if not locked:
             return []
+        # By a later statement, which also sees a job that was resumed just before the lock.
+        cursor.execute(
+            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
+            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
+            [locked],
+        )
+        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
         abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
         now = database_now(cursor)
         reaped = []

@@ -69,16 +69,20 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         for result in sorted(results, key=lambda result: result.outcome.call.fence)
     }
     with transaction.atomic(), connection.cursor() as cursor:
+        # Locked first and read by a later statement, which also sees a job that was resumed just before the lock.
         cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s::uuid[]) ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED",
+            "SELECT id FROM job_endpoints WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
             [array(by_endpoint)],
         )
+        unlocked = {row[0] for row in cursor.fetchall()}
+        cursor.execute(
+            f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            " WHERE e.id = ANY(%s::uuid[])",
+            [array(unlocked)],
+        )
         held: list[tuple[PlanRow, Result]] = []
-        unlocked = set()
         for *values, fence in cursor.fetchall():
             row = PlanRow(*values)
-            unlocked.add(row.id)
             result = by_endpoint[row.id]
             if row.lease_owner == worker and fence == result.outcome.call.fence:
                 held.append((row, result))

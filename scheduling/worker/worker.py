@@ -106,7 +106,7 @@ class Worker:
         """Reaps, claims and calls everything due, settles the results, and returns how many runs ended."""
         ended = 0
         self._reap()
-        while self._claim(timedelta(0)) or len(self._book):
+        while self._claim(timedelta(0), self._room()) or len(self._book):
             self._starter.start_due()
             ended += self._settler.settle_ready(0.1).count
         return ended
@@ -132,7 +132,9 @@ class Worker:
             self._alarm.reset()
             try:
                 self._reap()
-                pause = 0.0 if self._claim(horizon) else self._idle_time()
+                room = self._room()
+                # A claim that filled the room leaves a backlog behind; any other took all there was.
+                pause = 0.0 if 0 < room == self._claim(horizon, room) else self._idle_time()
                 away = 0
             except Error as error:
                 away += 1
@@ -230,15 +232,18 @@ class Worker:
             if item.consequence is Consequence.PAUSE:
                 log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
 
-    def _claim(self, horizon: timedelta) -> int:
-        """Claims up to the free slots and queues the calls; returns how many endpoints were claimed."""
-        free = min(self._options.batch_size, self._options.concurrency - len(self._book))
-        if free <= 0:
+    def _room(self) -> int:
+        """How many endpoints the next claim may take."""
+        return max(0, min(self._options.batch_size, self._options.concurrency - len(self._book)))
+
+    def _claim(self, horizon: timedelta, room: int) -> int:
+        """Claims up to `room` endpoints and queues their calls; returns how many were claimed."""
+        if not room:
             return 0
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
         claims = claim_due(
             worker=self.name,
-            limit=free,
+            limit=room,
             lease=timedelta(seconds=self._options.lease),
             horizon=horizon,
             share=self._share(),

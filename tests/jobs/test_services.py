@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from jobs import services
+from jobs import authoring, services
 from jobs.errors import ConflictError, InvalidInputError
 from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus
 from tests.support.factories import make_endpoint, make_job
@@ -212,7 +212,7 @@ def test_nothing_steers_what_is_archived(act: Callable[[Endpoint], object], what
     if what == "job":
         Job.objects.update(status=JobStatus.ARCHIVED, archived_at=in_minutes(0))
     else:
-        Endpoint.objects.update(status=EndpointStatus.ARCHIVED, next_run_at=None, next_slot_at=None, next_source=None)
+        authoring.set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ARCHIVED)
     with pytest.raises(ConflictError, match="archived"):
         act(endpoint)
 

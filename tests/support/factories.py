@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from accounts.keys import make_key
 from accounts.models import ApiKey, Scope, User
-from jobs.models import Endpoint, Job, Run, RunStatus
+from jobs.models import Endpoint, EndpointStatus, Job, Run, RunStatus
 from jobs.replan import replan
 
 PASSWORD = "correct-horse-battery"
@@ -56,6 +56,8 @@ def make_endpoint(job: Job | None = None, **fields: Any) -> Endpoint:
     if not {"baseline_interval_ms", "baseline_cron", "run_once_at"} & values.keys():
         values["baseline_interval_ms"] = 300_000
     values.setdefault("host", urlsplit(values["url"]).hostname)
+    if values.get("status") == EndpointStatus.ARCHIVED:
+        values.setdefault("archived_at", datetime.now(UTC))
     endpoint = Endpoint.objects.create(job=job, owner_id=job.owner_id, **values)
     replan([endpoint.pk])
     endpoint.refresh_from_db()
