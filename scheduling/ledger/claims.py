@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from cronicorn.postgres.cursors import hot_cursor
 from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.cron.cadence import parse_cadence
@@ -188,7 +189,7 @@ def claim_due(
     """
     share = share or Share()
     full_owners = share.full_owners
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
             _CLAIM_IN_LANES if full_owners else _CLAIM_OLDEST,
             {

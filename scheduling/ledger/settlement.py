@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from cronicorn.postgres.arrays import array, instant_array, text_array
+from cronicorn.postgres.cursors import hot_cursor
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
@@ -68,7 +69,7 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         result.outcome.call.endpoint_id: result
         for result in sorted(results, key=lambda result: result.outcome.call.fence)
     }
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), hot_cursor() as cursor:
         # Locked first and read by a later statement, which also sees a job that was resumed just before the lock.
         cursor.execute(
             "SELECT id FROM job_endpoints WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
