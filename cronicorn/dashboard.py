@@ -1,11 +1,11 @@
 """What the dashboard shows: a fixed number of set-based reads, owner by owner; operators see all.
 
-Runs of self-tests are left out of every figure but their own row.
+Runs of self-tests are left out of every figure but their own row, unless their job is chosen or there is nothing else.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -36,29 +36,35 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose rows, and of which job. `owner_id` None means everybody's, `job_id` None every job."""
+    """Whose rows, and of which job. `owner_id` None means everybody's, `job_id` None every job.
+
+    Self-tests are never mixed with people's own endpoints: `synthetic` says which of the two are meant.
+    """
 
     owner_id: UUID | None
     job_id: UUID | None = None
+    synthetic: bool = False
 
     @classmethod
     def of(cls, user: User, job_id: UUID | None = None) -> "Scope":
-        """What the person may see."""
-        return cls(None if user.is_superuser else user.pk, job_id)
+        """What the person may see: the self-tests where their job is chosen, or as long as there is nothing else."""
+        plain = cls(None if user.is_superuser else user.pk, job_id)
+        tests = replace(plain, synthetic=True)
+        return tests if not plain.endpoints().exists() and tests.endpoints().exists() else plain
 
     def owned(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Rows with an owner."""
         return rows if self.owner_id is None else rows.filter(owner=self.owner_id)
 
     def endpoints(self) -> QuerySet[Endpoint]:
-        """The endpoints that count: no self-tests, nothing archived."""
+        """The endpoints that count: nothing archived."""
         rows: QuerySet[Endpoint] = self.owned(Endpoint.objects.exclude(status=EndpointStatus.ARCHIVED))
-        rows = rows.filter(job__is_synthetic=False)
+        rows = rows.filter(job__is_synthetic=self.synthetic)
         return rows if self.job_id is None else rows.filter(job=self.job_id)
 
     def of_endpoints(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Rows that hang on an endpoint that counts, archived ones too."""
-        rows = self.owned(rows).filter(endpoint__job__is_synthetic=False)
+        rows = self.owned(rows).filter(endpoint__job__is_synthetic=self.synthetic)
         return rows if self.job_id is None else rows.filter(endpoint__job=self.job_id)
 
 
@@ -109,6 +115,7 @@ def dashboard_context(user: User, now: datetime, job_id: UUID | None = None) -> 
         "activity": _activity(scope),
         "workers": _workers(now),
         "self_test": _self_test(scope, now),
+        "shows_self_tests": scope.synthetic,
         "egress_allow": settings.ENV.egress_allow,
         "jobs": list(scope.owned(Job.objects.exclude(status=JobStatus.ARCHIVED)).values_list("pk", "name")[:100]),
         "job_id": job_id,
@@ -135,10 +142,10 @@ def kept(name: str, read: Callable[[], _Read]) -> _Read:
 def _runs_condition(scope: Scope, since: datetime) -> tuple[str, list[Any]]:
     """The condition on `runs r`, by an index: the owner's by due time, everybody's by the time-ordered id."""
     condition = (
-        "NOT EXISTS (SELECT 1 FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-        " WHERE e.id = r.endpoint_id AND j.is_synthetic) AND r.due_at >= %s"
+        "EXISTS (SELECT 1 FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+        " WHERE e.id = r.endpoint_id AND j.is_synthetic) = %s AND r.due_at >= %s"
     )
-    parameters: list[Any] = [since]
+    parameters: list[Any] = [scope.synthetic, since]
     if scope.owner_id is not None:
         condition, parameters = f"{condition} AND r.owner_id = %s", [*parameters, scope.owner_id]
     else:

@@ -45,6 +45,21 @@ def test_self_tests_are_left_out_and_have_their_own_row() -> None:
     assert (context["self_test"]["ended"], context["self_test"]["success"]) == (1, "0 %")
 
 
+def test_self_tests_are_shown_while_there_is_nothing_else_and_where_their_job_is_chosen(client: Client) -> None:
+    user = make_user()
+    tests = make_job(user, is_synthetic=True)
+    make_run(make_endpoint(tests))
+    context = dashboard_context(user, now())
+    assert (context["chart"]["total"], context["endpoints"], context["shows_self_tests"]) == (1, 1, True)
+    client.force_login(user)
+    assert b"self-tests" in client.get("/").content
+
+    make_endpoint(make_job(user))
+    assert dashboard_context(user, now())["chart"]["total"] == 0
+    assert dashboard_context(user, now(), tests.pk)["chart"]["total"] == 1
+    assert b"These are the installation" not in client.get("/").content
+
+
 def test_a_job_narrows_every_figure() -> None:
     user = make_user()
     job, other = make_job(user), make_job(user)
