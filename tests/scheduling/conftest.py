@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from cronicorn.runtime.clock import database_now
 from cronicorn.runtime.stopping import Stop
@@ -49,11 +49,13 @@ def move_due(endpoint: Endpoint, at: datetime) -> None:
     """Shifts an interval endpoint's grid so that its next slot is `at`, as if it had been created earlier."""
     assert endpoint.baseline_interval_ms is not None
     interval = timedelta(milliseconds=endpoint.baseline_interval_ms)
-    Endpoint.objects.filter(pk=endpoint.pk).update(
-        created_at=at - interval, anchor_at=at - interval, next_run_at=at, next_slot_at=at
-    )
-    replan([endpoint.pk])
-    endpoint.refresh_from_db()
+    # In one transaction: a scheduler of the test may be about to claim it.
+    with transaction.atomic():
+        Endpoint.objects.filter(pk=endpoint.pk).update(
+            created_at=at - interval, anchor_at=at - interval, next_run_at=at, next_slot_at=at
+        )
+        replan([endpoint.pk])
+        endpoint.refresh_from_db()
     assert endpoint.next_run_at == at
 
 
