@@ -130,8 +130,8 @@ class Starter:
                     self._changed.wait(min(left, LONGEST_NAP_S))
 
     def _start(self, call: Call, entry: InHand) -> None:
-        """Starts one call, unless its lease may have run out while this process or machine stood still."""
-        if boot_seconds() - entry.secured_at > self._usable_for:
+        """Starts one call, unless its lease was lost, or may have run out while this process or machine stood still."""
+        if entry.given_up or boot_seconds() - entry.secured_at > self._usable_for:
             message = "The lease ran out before the call could start."
             self._book.hand_in(Outcome.unsent(call, ErrorKind.CANCELED, message, Blame.LOCAL, monotonic_ns()))
             return

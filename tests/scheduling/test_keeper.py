@@ -13,6 +13,7 @@ from jobs import services
 from jobs.models import Author, Endpoint, Run
 from scheduling.dispatch import HttpxDispatcher
 from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.outcome import ErrorKind
 from scheduling.ledger.claims import claim_due
 from scheduling.worker.book import Book, InHand
 from scheduling.worker.keeper import Keeper
@@ -128,6 +129,16 @@ def test_lease_that_was_taken_over_is_given_up(hands: Hands) -> None:
     hands.starter.withdraw(run_id)
     hands.keeper.tick()
     assert entry.given_up
+
+
+def test_call_that_waits_when_its_lease_is_lost_does_not_start(hands: Hands, make_due: MakeDue) -> None:
+    make_due()
+    hands.claim()
+    (entry,) = hands.book.entries().values()
+    entry.given_up = True
+    hands.starter.start_due()
+    assert hands.dispatcher.in_flight() == 0
+    assert [outcome.error_kind for outcome in hands.book.take_unsent()] == [ErrorKind.CANCELED]
 
 
 def test_lease_that_was_not_renewed_is_given_up_before_its_end(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
