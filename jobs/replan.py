@@ -14,6 +14,7 @@ from django.db import connection, transaction
 
 from cronicorn.postgres.arrays import array, instant_array, text_array
 from cronicorn.runtime.clock import database_now
+from scheduling.cron.cadence import CronError
 from scheduling.plan.decision import Decision
 from scheduling.plan.governor import plan_next_run
 from scheduling.plan.row import PlanRow, facts_of
@@ -38,8 +39,16 @@ PLAN_ARRAYS = (
 
 
 def plan(row: PlanRow, now: datetime, *, unclaimed: bool) -> Decision:
-    """The governor's decision on a row as it stands. `unclaimed` tells that no worker holds it."""
-    return plan_next_run(facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms), now)
+    """The governor's decision on a row as it stands. `unclaimed` tells that no worker holds it.
+
+    A schedule that cannot be read here, as with a zone that this machine does not know, has nothing due and says why:
+    one such row must not fail the batch that it is in.
+    """
+    try:
+        facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms)
+    except CronError as error:
+        return Decision(None, None, None, f"Nothing is due: the schedule cannot be read. {error}")
+    return plan_next_run(facts, now)
 
 
 def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[str]:

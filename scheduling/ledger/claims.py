@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from cronicorn.postgres.cursors import hot_cursor
 from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
-from scheduling.cron.cadence import parse_cadence
+from scheduling.cron.cadence import Cadence, CronError, parse_cadence
 from scheduling.plan.decision import Source
 from scheduling.plan.row import OVERDUE_SOURCES, PlanRow
 from scheduling.plan.tardiness import Tardy, judge_tardiness
@@ -218,7 +218,7 @@ def claim_due(
                     now=claim.claimed_at - (claim.due_at - claim.slot_at),
                     interval_ms=interval_ms,
                     anchor_at=anchor_at,
-                    cadence=parse_cadence(cron, zone) if cron is not None else None,
+                    cadence=_cadence(cron, zone),
                     ends_at=ends_at,
                     grace_ms=grace_ms,
                 )
@@ -233,6 +233,14 @@ def _claim(values: list[Any]) -> Claim:
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)
+
+
+def _cadence(cron: str | None, zone: str) -> Cadence | None:
+    """The cadence, None where there is none or it cannot be read here: then the claimed slot is all that is known."""
+    try:
+        return parse_cadence(cron, zone) if cron is not None else None
+    except CronError:
+        return None
 
 
 def _settle_tardy(cursor: Any, claims: list[Claim], tardy: Mapping[UUID, Tardy]) -> list[Claim]:

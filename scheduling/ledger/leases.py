@@ -12,7 +12,11 @@ from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.ledger.claims import Claim
+from scheduling.plan.decision import Source
 from scheduling.plan.row import Consequence, PlanRow, apply_loss
+
+# What the claim has used up and no later plan brings back.
+ONLY_ONCE = frozenset({Source.RUN_ONCE, Source.AI_ONESHOT, Source.RETRY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +78,19 @@ class Reaped:
     consequence: Consequence
 
 
-def reap(*, limit: int = 100) -> list[Reaped]:
+def reap(*, in_hand: Sequence[UUID] = (), limit: int = 100) -> list[Reaped]:
     """Takes endpoints back whose lease ran out, abandons their runs and plans them anew.
 
-    The slot is repeated with the next attempt, skipped where the endpoint says so, given up after three losses; six
-    in a row pause the endpoint. Atomic; rows that another worker is reaping are passed over.
+    What the caller has in hand itself is left to it: when the database's clock jumps, its own calls still run. The
+    slot is repeated with the next attempt, skipped where the endpoint says so, given up after three losses; six in a
+    row pause the endpoint. Atomic; rows that another worker is reaping are passed over.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM job_endpoints"
-            " WHERE lease_owner IS NOT NULL AND lease_until < (SELECT clock_timestamp())"
+            " WHERE lease_owner IS NOT NULL AND lease_until < (SELECT clock_timestamp()) AND id <> ALL(%s::uuid[])"
             " ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
-            [limit],
+            [list(in_hand), limit],
         )
         locked = [row[0] for row in cursor.fetchall()]
         if not locked:
@@ -144,7 +149,9 @@ def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[
 def release(*, worker: str, claims: Sequence[Claim]) -> None:
     """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
 
-    A claim without a run met a slot that had one already: what still counts as running there is ended.
+    A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as a one-shot hint's, is
+    kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A claim
+    without a run met a slot that had one already: what still counts as running there is ended.
     """
     endpoint_ids = [claim.endpoint_id for claim in claims]
     with transaction.atomic(), connection.cursor() as cursor:
@@ -164,7 +171,13 @@ def release(*, worker: str, claims: Sequence[Claim]) -> None:
             f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
             [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],
         )
-        _abandon_running(cursor, [claim.endpoint_id for claim in claims if claim.run_id is None])
+        _abandon_running(
+            cursor, [claim.endpoint_id for claim in claims if claim.run_id is None and claim.endpoint_id in held]
+        )
+        once = {claim.endpoint_id: claim for claim in claims if claim.run_id is not None and claim.source in ONLY_ONCE}
+        for row in rows:
+            if (claim := once.get(row.id)) is not None:
+                row.retry_at, row.retry_slot_at, row.retry_attempt = claim.due_at, claim.slot_at, claim.attempt
         now = database_now(cursor)
         decisions = [plan(row, now, unclaimed=False) for row in rows]
         cursor.execute(

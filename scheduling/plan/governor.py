@@ -269,7 +269,7 @@ def _with_retry(
         return chosen, False
     run_at = retry.at if facts.paused_until is None else max(retry.at, facts.paused_until)
     repeat = retry.attempt - 1
-    of_the_owner = repeat <= retry.limit and not retry.after_loss
+    of_the_owner = 0 < repeat <= retry.limit and not retry.after_loss
     which = f"Retry {repeat} of {retry.limit}" if of_the_owner else f"Attempt {retry.attempt}"
     why = ", because the worker of the last attempt was lost" if retry.after_loss else ""
     sentence = f"{which} at {instant_words(run_at, now)} for the slot of {instant_words(retry.slot_at, now)}{why}."

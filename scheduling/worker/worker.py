@@ -141,6 +141,10 @@ class Worker:
                 pause = min(0.05 * 2**away, 3.0) * random.uniform(0.5, 1.0)  # noqa: S311  spreads reconnects
                 log_event(logger, Event.CLAIM_FAILED, logging.WARNING, worker=self.name, error=str(error).strip())
                 connection.close()
+            except Exception:
+                # Whatever one row holds, the others go on.
+                pause = 1.0
+                logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
             self._alarm.sleep(pause, self._stop)
 
     def _share(self) -> Share:
@@ -221,7 +225,7 @@ class Worker:
             log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
 
     def _reap(self) -> None:
-        for item in reap():
+        for item in reap(in_hand=[entry.claim.endpoint_id for entry in self._book.entries().values()]):
             facts = {
                 "endpoint": item.endpoint_id,
                 "run": item.run_id,

@@ -319,3 +319,53 @@ def test_release_under_an_old_fence_changes_nothing(make_due: MakeDue) -> None:
     release(worker="w1", claims=old)
     assert Run.objects.filter(status=RunStatus.RUNNING).count() == 1
     assert Endpoint.objects.get(pk=endpoint.pk).lease_owner == "w1"
+
+
+@pytest.mark.parametrize("source", ["run-once", "ai-oneshot", "retry"])
+def test_slot_that_comes_only_once_survives_a_pause_between_claim_and_start(
+    source: str, now: Callable[[], datetime]
+) -> None:
+    soon = now() + timedelta(seconds=30)
+    baseline = {"run_once_at": soon} if source == "run-once" else {"baseline_cron": "0 0 1 1 *"}
+    endpoint = make_endpoint(**baseline)
+    if source == "ai-oneshot":
+        services.set_oneshot_hint(
+            endpoint_id=endpoint.pk, next_run_at=soon, ttl_ms=600_000, reason="", author=Author.USER
+        )
+    if source == "retry":
+        Endpoint.objects.filter(pk=endpoint.pk).update(
+            retry_at=soon, retry_slot_at=endpoint.created_at, retry_attempt=2, retry_limit=3
+        )
+        replan([endpoint.pk])
+    claims = claim_ahead()
+    assert [item.source for item in claims] == [source]
+    services.pause(endpoint_id=endpoint.pk, until=soon + timedelta(minutes=1), reason="", author=Author.USER)
+    release(worker="w1", claims=claims)
+    services.resume(endpoint_id=endpoint.pk, author=Author.USER)
+
+    (again,) = claim_ahead()
+    assert (again.slot_at, again.attempt, again.due_at) == (claims[0].slot_at, claims[0].attempt, soon)
+
+
+def test_worker_does_not_reap_what_it_has_in_hand_itself(make_due: MakeDue) -> None:
+    endpoint, lost = make_due(), make_due()
+    claim()
+    lose_lease(endpoint)
+    lose_lease(lost)
+    assert [item.endpoint_id for item in reap(in_hand=[endpoint.pk])] == [lost.pk]
+
+
+def test_schedule_that_cannot_be_read_fails_no_batch(make_due: MakeDue) -> None:
+    strange, other = make_due(), make_due()
+    Endpoint.objects.filter(pk=strange.pk).update(
+        baseline_interval_ms=None, baseline_cron="0 9 * * *", timezone="Mars/Olympus", next_source="baseline-cron"
+    )
+    assert {item.endpoint_id for item in claim()} == {strange.pk, other.pk}
+    lose_lease(strange)
+    lose_lease(other)
+    assert len(reap()) == 2
+    Endpoint.objects.filter(pk=strange.pk).update(retry_at=None, retry_slot_at=None, retry_attempt=None)
+    replan([strange.pk])
+    strange.refresh_from_db()
+    assert strange.next_run_at is None
+    assert "Mars/Olympus" in strange.next_decision["sentence"]
