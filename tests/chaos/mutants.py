@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "nobody reaps",
         "scheduling/ledger/leases.py",
-        (("        if not found:\n            return []\n", "        if found is not None:\n            return []\n"),),
+        (("        if not locked:\n            return []\n", "        if locked is not None:\n            return []\n"),),
         (
             f"{CLAIMS}::test_lost_call_is_abandoned_and_its_slot_repeated_with_the_next_attempt",
             f"{PROCESSES}::test_killed_worker_loses_no_slot",
@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant(
         "settling waits for locked rows",
         "scheduling/ledger/settlement.py",
-        (("FOR NO KEY UPDATE OF e SKIP LOCKED", "FOR NO KEY UPDATE OF e"),),
+        (("FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE"),),
         (f"{FAULTS}::test_endpoint_that_somebody_keeps_locked_holds_up_no_other_result",),
     ),
     Mutant(
