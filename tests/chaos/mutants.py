@@ -52,7 +52,12 @@ MUTANTS = (
     Mutant(
         "nobody reaps",
         "scheduling/ledger/leases.py",
-        (("        if not locked:\n            return []\n", "        if locked is not None:\n            return []\n"),),
+        (
+            (
+                "        if not locked:\n            return []\n",
+                "        if locked is not None:\n            return []\n",
+            ),
+        ),
         (
             f"{CLAIMS}::test_lost_call_is_abandoned_and_its_slot_repeated_with_the_next_attempt",
             f"{PROCESSES}::test_killed_worker_loses_no_slot",
