@@ -9,6 +9,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 
+from planner.conversation import Answer, ModelError, ToolCall
 from planner.modelwire import Allowance, BoundedTransport
 
 REQUEST_SECONDS = 20.0
@@ -16,39 +17,6 @@ MOST_ANSWER_BYTES = 2_000_000
 MOST_COMPLETION_TOKENS = 1_000
 LONGEST_RETRY_AFTER = 600.0
 _REFUSING_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not_found"}
-
-
-class ModelError(Exception):
-    """The model gave no usable answer. `kind` names why; `hopeless` means that asking again will not help soon.
-
-    `retry_after` is how many seconds the service asked to wait, at most ten minutes, None where it did not say.
-    """
-
-    def __init__(self, kind: str, message: str, *, hopeless: bool = False, retry_after: float | None = None) -> None:
-        self.kind = kind
-        self.hopeless = hopeless
-        self.retry_after = retry_after
-        super().__init__(message)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A tool that the model called; the arguments are the text as it came."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer; `cut` says that it ended at the token limit. Tokens are None where the service did not count them."""
-
-    text: str
-    calls: tuple[ToolCall, ...]
-    cut: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +66,10 @@ class Model:
         except openai.APIStatusError as error:
             raise _status_error(error) from error
         except openai.APITimeoutError as error:
-            raise ModelError("timeout", "The model did not answer in time.") from error
+            raise ModelError("timeout", "The model did not answer in time.", passing=True) from error
         except openai.APIConnectionError as error:
-            raise ModelError("connection_failed", f"The connection failed: {error.__cause__}"[:300]) from error
+            said = f"The connection failed: {error.__cause__}"[:300]
+            raise ModelError("connection_failed", said, passing=True) from error
         except ModelError:
             raise
         except Exception as error:
@@ -113,8 +82,10 @@ def _status_error(error: openai.APIStatusError) -> ModelError:
         return ModelError(_REFUSING_STATUS[status], f"The service answered {status}.", hopeless=True)
     if status == 429:
         return ModelError("rate_limited", "The service answered 429.", retry_after=_retry_after(error.response))
+    retry_after = _retry_after(error.response)
     kind = "server_error" if status >= 500 else "request_refused"
-    return ModelError(kind, f"The service answered {status}.", retry_after=_retry_after(error.response))
+    passing = status >= 500 and retry_after is None
+    return ModelError(kind, f"The service answered {status}.", passing=passing, retry_after=retry_after)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
@@ -136,6 +107,7 @@ def _read(completion: Any) -> Answer:
         text=str(choice.message.content or ""),
         calls=calls,
         cut=choice.finish_reason == "length",
+        refused=bool(choice.message.refusal) or choice.finish_reason == "content_filter",
         prompt_tokens=_count(usage.prompt_tokens) if usage else None,
         completion_tokens=_count(usage.completion_tokens) if usage else None,
     )

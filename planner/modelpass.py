@@ -11,8 +11,9 @@ from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
 from planner.analysis import Task, analyse
 from planner.breaker import RATE_LIMIT_SECONDS, Breaker
+from planner.conversation import ModelError
 from planner.discovery import candidates, lease
-from planner.llm import ModelAccess, ModelError
+from planner.llm import ModelAccess
 from planner.policy import Candidate, Trigger, trigger_of
 from planner.snapshots import now
 
