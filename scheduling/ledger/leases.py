@@ -1,6 +1,6 @@
 """Leases after the claim: prolonged, given back, or taken from workers that were lost. Set-based SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,16 +19,25 @@ from scheduling.plan.row import Consequence, PlanRow, apply_loss
 ONLY_ONCE = frozenset({Source.RUN_ONCE, Source.AI_ONESHOT, Source.RETRY})
 
 
+# An endpoint under one fence: what a worker holds is still the same hold only while both are.
+Hold = tuple[UUID, int]
+
+
+def hold_of(claim: Claim) -> Hold:
+    """What the worker of a claim holds."""
+    return claim.endpoint_id, claim.fence
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """Which endpoints were prolonged, and which are this worker's and could not be, for another holds their rows."""
+    """Which holds were prolonged, and which are this worker's and could not be, for another holds their rows."""
 
-    kept: frozenset[UUID]
-    locked: frozenset[UUID]
+    kept: frozenset[Hold]
+    locked: frozenset[Hold]
 
 
-def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> Renewal:
-    """Prolongs the leases of (endpoint, fence) pairs. What is in neither part of the answer is lost.
+def renew(*, worker: str, held: Sequence[Hold], lease: timedelta) -> Renewal:
+    """Prolongs the leases of what a worker holds. What is in neither part of the answer is lost.
 
     Waits for no row: one that somebody keeps locked must not cost the others their leases.
     """
@@ -48,7 +57,7 @@ def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) ->
                 FROM free WHERE e.id = free.id
                 RETURNING e.id
             )
-            SELECT e.id, renewed.id IS NOT NULL
+            SELECT e.id, e.fence, renewed.id IS NOT NULL
             FROM held h JOIN job_endpoints e ON e.id = h.id AND e.fence = h.fence AND e.lease_owner = %(worker)s
             LEFT JOIN renewed ON renewed.id = e.id
             """,
@@ -61,8 +70,8 @@ def renew(*, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) ->
         )
         rows = cursor.fetchall()
     return Renewal(
-        kept=frozenset(endpoint for endpoint, renewed in rows if renewed),
-        locked=frozenset(endpoint for endpoint, renewed in rows if not renewed),
+        kept=frozenset((endpoint, fence) for endpoint, fence, renewed in rows if renewed),
+        locked=frozenset((endpoint, fence) for endpoint, fence, renewed in rows if not renewed),
     )
 
 
@@ -146,37 +155,44 @@ def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[
     return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
 
 
-def release(*, worker: str, claims: Sequence[Claim]) -> None:
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Which claims were given back, and which are this worker's and could not be, each as its endpoint and its fence.
+
+    What is in neither is the worker's no longer.
+    """
+
+    done: frozenset[Hold]
+    locked: frozenset[Hold]
+
+
+def release(*, worker: str, claims: Sequence[Claim]) -> Released:
     """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
 
     A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as a one-shot hint's, is
     kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A claim
-    without a run met a slot that had one already: what still counts as running there is ended.
+    without a run met a slot that had one already: what still counts as running there is ended. Atomic. Waits for no
+    row: what somebody keeps locked is for a later call.
     """
-    endpoint_ids = [claim.endpoint_id for claim in claims]
+    by_hold = {hold_of(claim): claim for claim in claims}
     with transaction.atomic(), connection.cursor() as cursor:
+        free, locked = _lock_held(cursor, worker, by_hold.keys())
+        if not free:
+            return Released(free, locked)
+        ours = {claim.endpoint_id: claim for hold, claim in by_hold.items() if hold in free}
+        # Read after the locking statement, which would bring the job's status of before it.
         cursor.execute(
-            "SELECT e.id FROM job_endpoints e"
-            " JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence) ON h.id = e.id AND h.fence = e.fence"
-            " WHERE e.lease_owner = %s ORDER BY e.id FOR NO KEY UPDATE OF e",
-            [endpoint_ids, [claim.fence for claim in claims], worker],
-        )
-        held = {row[0] for row in cursor.fetchall()}
-        # Read after the wait for the locks: the locking statement would bring the job's status of before it.
-        cursor.execute(
-            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)", [list(held)]
+            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)", [list(ours)]
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         cursor.execute(
             f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
-            [[claim.run_id for claim in claims if claim.run_id is not None and claim.endpoint_id in held]],
+            [[claim.run_id for claim in ours.values() if claim.run_id is not None]],
         )
-        _abandon_running(
-            cursor, [claim.endpoint_id for claim in claims if claim.run_id is None and claim.endpoint_id in held]
-        )
-        once = {claim.endpoint_id: claim for claim in claims if claim.run_id is not None and claim.source in ONLY_ONCE}
+        _abandon_running(cursor, [claim.endpoint_id for claim in ours.values() if claim.run_id is None])
         for row in rows:
-            if (claim := once.get(row.id)) is not None:
+            claim = ours[row.id]
+            if claim.run_id is not None and claim.source in ONLY_ONCE:
                 row.retry_at, row.retry_slot_at, row.retry_attempt = claim.due_at, claim.slot_at, claim.attempt
         now = database_now(cursor)
         decisions = [plan(row, now, unclaimed=False) for row in rows]
@@ -185,3 +201,32 @@ def release(*, worker: str, claims: Sequence[Claim]) -> None:
             f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
             [[row.id for row in rows], *plan_arrays(rows, decisions)],
         )
+    return Released(free, locked)
+
+
+def _lock_held(cursor: Any, worker: str, holds: Collection[Hold]) -> tuple[frozenset[Hold], frozenset[Hold]]:
+    """Locks what the worker holds of these, rows of running runs included; returns what it got, and what is locked."""
+    endpoints, fences = [endpoint for endpoint, _ in holds], [fence for _, fence in holds]
+    held = (
+        " FROM job_endpoints e JOIN UNNEST(%s::uuid[], %s::bigint[]) AS h(id, fence)"
+        " ON h.id = e.id AND h.fence = e.fence WHERE e.lease_owner = %s"
+    )
+    cursor.execute(
+        f"SELECT e.id, e.fence{held} ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED", [endpoints, fences, worker]
+    )
+    free = frozenset(cursor.fetchall())
+    cursor.execute(f"SELECT e.id, e.fence{held}", [endpoints, fences, worker])
+    locked = frozenset(cursor.fetchall()) - free
+    cursor.execute(
+        f"""
+        WITH running AS (
+            SELECT id, endpoint_id FROM runs WHERE endpoint_id = ANY(%s) AND status = '{RunStatus.RUNNING}'
+        ),
+        free AS MATERIALIZED (SELECT id FROM runs WHERE id IN (SELECT id FROM running) FOR UPDATE SKIP LOCKED)
+        SELECT endpoint_id FROM running WHERE id NOT IN (SELECT id FROM free)
+        """,
+        [[endpoint for endpoint, _ in free]],
+    )
+    stuck = {row[0] for row in cursor.fetchall()}
+    blocked = frozenset(hold for hold in free if hold[0] in stuck)
+    return free - blocked, locked | blocked

@@ -1,6 +1,8 @@
 """Watches over the calls in hand: renews leases, stops calls that may no longer be made, and beats."""
 
 import logging
+import threading
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from jobs.models import WorkerKind
 from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Claim
 from scheduling.ledger.gate import recheck
-from scheduling.ledger.leases import release, renew
+from scheduling.ledger.leases import Hold, hold_of, release, renew
 from scheduling.worker.book import Book, InHand
 from scheduling.worker.starter import Starter
 
@@ -52,24 +54,31 @@ class Keeper:
         self._usable_for = usable_for
         self._concurrency = concurrency
         self._renewed_at = self._beaten_at = float("-inf")
-        self._withdrawn: dict[UUID, Claim] = {}
+        self._withdrawing = threading.Lock()
+        self._withdrawn: dict[Hold, Claim] = {}
 
     def tick(self) -> None:
-        """Does what is due: self-fencing, the look at waiting calls, a renewal, a heartbeat."""
+        """Does what is due: self-fencing, a renewal, the look at waiting calls, a heartbeat, giving back."""
         now = boot_seconds()
         self.fence_overdue()
         try:
-            self._recheck_waiting()
             if now - self._renewed_at >= self._lease / 3:
                 all_known = self._renew(now)
                 self._renewed_at = now if all_known else now - self._lease / 3 + AGAIN_AFTER
+            self._recheck_waiting()
             if now - self._beaten_at >= BEAT_EVERY:
                 facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
                 beat(worker=self._worker, kind=WorkerKind.SCHEDULER, facts=facts)
                 self._beaten_at = now
+            self._release_withdrawn()
         except Error as error:
             log_event(logger, Event.RENEW_FAILED, logging.WARNING, worker=self._worker, error=str(error).strip())
             connection.close()
+
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """Has claims that were not called released by the ticks to come. Safe from any thread."""
+        with self._withdrawing:
+            self._withdrawn.update((hold_of(claim), claim) for claim in claims)
 
     def fence_overdue(self) -> None:
         """Cancels the calls whose leases may have run out. Needs no database."""
@@ -81,12 +90,13 @@ class Keeper:
     def _renew(self, now: float) -> bool:
         """Renews all leases; returns False where a row was locked, so that its lease must be tried again soon."""
         entries = self._book.entries()
-        held = [(entry.claim.endpoint_id, entry.claim.fence) for entry in entries.values()]
+        held = [hold_of(entry.claim) for entry in entries.values()]
         renewal = renew(worker=self._worker, held=held, lease=timedelta(seconds=self._lease))
         for run_id, entry in entries.items():
-            if entry.claim.endpoint_id in renewal.kept:
+            hold = hold_of(entry.claim)
+            if hold in renewal.kept:
                 entry.secured_at = now
-            elif entry.claim.endpoint_id not in renewal.locked and self._book.get(run_id) is not None:
+            elif hold not in renewal.locked and self._book.get(run_id) is not None:
                 self._give_up(run_id, entry, "taken over")
         return not renewal.locked
 
@@ -101,7 +111,6 @@ class Keeper:
         self._dispatcher.cancel(run_id)
 
     def _recheck_waiting(self) -> None:
-        self._release_withdrawn()
         waiting = {run_id: entry.claim for run_id, entry in self._starter.waiting().items()}
         if not waiting:
             return
@@ -113,12 +122,17 @@ class Keeper:
             self._starter.edit(claim)
         for run_id in found.stopped:
             if self._starter.withdraw(run_id):
-                self._withdrawn[run_id] = waiting[run_id]
-        self._release_withdrawn()
+                self.give_back([waiting[run_id]])
 
     def _release_withdrawn(self) -> None:
-        """Gives withdrawn claims back; when the database fails, they stay withdrawn and the next tick tries again."""
-        if self._withdrawn:
-            release(worker=self._worker, claims=list(self._withdrawn.values()))
-            self._book.remove(self._withdrawn)
-            self._withdrawn.clear()
+        """Gives withdrawn claims back; what is locked, or fails with the database, is left for the next tick."""
+        with self._withdrawing:
+            withdrawn = dict(self._withdrawn)
+        if not withdrawn:
+            return
+        released = release(worker=self._worker, claims=list(withdrawn.values()))
+        settled = {hold: claim for hold, claim in withdrawn.items() if hold not in released.locked}
+        with self._withdrawing:
+            for hold in settled:
+                del self._withdrawn[hold]
+        self._book.remove(claim.run_id for claim in settled.values() if claim.run_id is not None)

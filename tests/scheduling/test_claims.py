@@ -1,7 +1,6 @@
 """Claims and leases against a real database: atomic, fenced, never two at once, and none lost with its worker."""
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -13,7 +12,7 @@ from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, Run, RunSta
 from jobs.replan import replan
 from scheduling.ledger.claims import Claim, claim_due, look_ahead
 from scheduling.ledger.gate import recheck
-from scheduling.ledger.leases import Renewal, reap, release, renew
+from scheduling.ledger.leases import Released, Renewal, hold_of, reap, release, renew
 from tests.support.factories import make_endpoint, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -117,26 +116,49 @@ def test_claims_given_back_while_their_job_resumes_are_planned_for_the_resumed_j
     endpoint = make_due()
     claims = claim()
     authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.PAUSED)
+    meanwhile: list[Released] = []
 
     def give_back() -> None:
-        release(worker="w1", claims=claims)
+        meanwhile.append(release(worker="w1", claims=claims))
         connection.close()
 
     thread = threading.Thread(target=give_back)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         authoring.set_job_status(job_id=endpoint.job_id, status=JobStatus.ACTIVE)
         thread.start()
-        deadline = time.monotonic() + 10
-        waiting = False
-        while not waiting and time.monotonic() < deadline:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-            waiting = cursor.fetchone() != (0,)
-    thread.join()
-    assert waiting
+        thread.join(5)
+    assert meanwhile == [Released(done=frozenset(), locked=frozenset({hold_of(claims[0])}))]
+    assert release(worker="w1", claims=claims).done == {hold_of(claims[0])}
     endpoint.refresh_from_db()
     assert (endpoint.lease_owner, endpoint.next_source) == (None, "baseline-interval")
     assert endpoint.next_run_at is not None
+
+
+@pytest.mark.parametrize("row", ["endpoint", "run"])
+def test_giving_back_waits_for_no_row(make_due: MakeDue, row: str) -> None:
+    make_due(), make_due(), make_due()
+    stuck, free, lost = claim()
+    Endpoint.objects.filter(pk=lost.endpoint_id).update(fence=99)
+    statements = {
+        "endpoint": "SELECT FROM job_endpoints WHERE id = %s FOR NO KEY UPDATE",
+        "run": "SELECT FROM runs WHERE endpoint_id = %s FOR UPDATE",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(statements[row], [stuck.endpoint_id])
+        released = release(worker="w1", claims=[stuck, free, lost])
+    finally:
+        other.close()
+    assert released == Released(done=frozenset({hold_of(free)}), locked=frozenset({hold_of(stuck)}))
+    assert set(Run.objects.values_list("endpoint_id", flat=True)) == {stuck.endpoint_id, lost.endpoint_id}
+    assert set(Endpoint.objects.filter(lease_owner="w1").values_list("pk", flat=True)) == {
+        stuck.endpoint_id,
+        lost.endpoint_id,
+    }
 
 
 def test_renewal_prolongs_only_what_is_still_held(make_due: MakeDue) -> None:
@@ -144,8 +166,10 @@ def test_renewal_prolongs_only_what_is_still_held(make_due: MakeDue) -> None:
     claims = claim()
     Endpoint.objects.filter(pk=lost.pk).update(fence=99)
     before = Endpoint.objects.get(pk=kept.pk).lease_until
-    held = [(item.endpoint_id, item.fence) for item in claims]
-    assert renew(worker="w1", held=held, lease=LEASE) == Renewal(kept=frozenset({kept.pk}), locked=frozenset())
+    held = [hold_of(item) for item in claims]
+    assert renew(worker="w1", held=held, lease=LEASE) == Renewal(
+        kept=frozenset(hold for hold in held if hold[0] == kept.pk), locked=frozenset()
+    )
     assert renew(worker="w2", held=held, lease=LEASE) == Renewal(kept=frozenset(), locked=frozenset())
     after = Endpoint.objects.get(pk=kept.pk).lease_until
     assert before is not None

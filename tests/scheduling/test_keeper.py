@@ -1,12 +1,12 @@
 """The keeper against a real database: whatever fails around it, no lease is kept for nothing, none lost with others."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds
 from jobs import services
@@ -18,7 +18,7 @@ from scheduling.ledger.claims import claim_due
 from scheduling.worker.book import Book, InHand
 from scheduling.worker.keeper import Keeper
 from scheduling.worker.starter import Starter
-from tests.support.factories import make_endpoint
+from tests.support.factories import make_endpoint, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeDue = Callable[..., Endpoint]
@@ -92,33 +92,67 @@ def test_claim_of_a_paused_endpoint_is_given_back_although_the_database_failed_m
     assert (len(hands.book), Run.objects.count()) == (0, 0)
 
 
-def test_row_that_somebody_keeps_locked_costs_no_other_lease(hands: Hands) -> None:
-    locked, other = make_endpoint(baseline_interval_ms=30_000), make_endpoint(baseline_interval_ms=30_000)
-    hands.claim(secured_ago=40.0)
-    held, done = threading.Event(), threading.Event()
-
-    def edit() -> None:
-        with transaction.atomic():
-            Endpoint.objects.select_for_update(no_key=True).get(pk=locked.pk)
-            held.set()
-            done.wait(20)
-        connection.close()
-
-    thread = threading.Thread(target=edit)
-    thread.start()
-    assert held.wait(10)
+@contextmanager
+def locked(endpoint: Endpoint) -> Iterator[None]:
+    """Another session holds the endpoint's row for as long as the block lasts; waits here give up soon."""
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute("SELECT FROM job_endpoints WHERE id = %s FOR NO KEY UPDATE", [endpoint.pk])
+        yield
+    finally:
+        other.close()
+
+
+def test_row_that_somebody_keeps_locked_costs_no_other_lease(hands: Hands) -> None:
+    stuck, other = make_endpoint(baseline_interval_ms=30_000), make_endpoint(baseline_interval_ms=30_000)
+    hands.claim(secured_ago=40.0)
     before = boot_seconds()
+    with locked(stuck):
+        hands.keeper.tick()
+    entries = {entry.claim.endpoint_id: entry for entry in hands.book.entries().values()}
+    assert entries[other.pk].secured_at >= before
+    assert entries[stuck.pk].secured_at < before
+    assert not any(entry.given_up for entry in entries.values())
+
+
+def test_paused_claim_whose_row_somebody_keeps_locked_holds_up_neither_renewals_nor_other_pauses(
+    hands: Hands, now: Callable[[], datetime], caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, other, third = (make_endpoint(baseline_interval_ms=30_000) for _ in range(3))
+    hands.claim(secured_ago=40.0)
+    later = now() + timedelta(hours=1)
+    services.pause(endpoint_id=stuck.pk, until=later, reason="stop", author=Author.USER)
+    before = boot_seconds()
+    with locked(stuck):
+        hands.keeper.tick()
+        services.pause(endpoint_id=other.pk, until=later, reason="stop", author=Author.USER)
+        hands.keeper.tick()
+        entries = {entry.claim.endpoint_id: entry for entry in hands.book.entries().values()}
+        assert set(entries) == {stuck.pk, third.pk}
+        assert entries[third.pk].secured_at >= before
+        assert set(Endpoint.objects.filter(lease_owner="w1").values_list("pk", flat=True)) == {stuck.pk, third.pk}
+        assert hands.starter.waiting().keys() == {entries[third.pk].claim.run_id}
     hands.keeper.tick()
-    secured = {entry.claim.endpoint_id: entry.secured_at for entry in hands.book.entries().values()}
-    given_up = {entry.claim.endpoint_id: entry.given_up for entry in hands.book.entries().values()}
-    done.set()
-    thread.join(10)
-    connection.close()
-    assert secured[other.pk] >= before
-    assert secured[locked.pk] < before
-    assert given_up == {locked.pk: False, other.pk: False}
+    assert [entry.claim.endpoint_id for entry in hands.book.entries().values()] == [third.pk]
+    assert [run.endpoint_id for run in Run.objects.all()] == [third.pk]
+    assert caplog.records == []
+
+
+def test_claim_without_a_run_is_given_back_by_the_next_tick(hands: Hands, make_due: MakeDue) -> None:
+    endpoint = make_due()
+    make_run(endpoint, scheduled_for=endpoint.next_slot_at, due_at=endpoint.next_slot_at)
+    claims = claim_due(worker="w1", limit=10, lease=timedelta(seconds=LEASE))
+    assert [claim.run_id for claim in claims] == [None]
+    hands.keeper.give_back(claims)
+    with locked(endpoint):
+        hands.keeper.tick()
+    assert Endpoint.objects.get().lease_owner == "w1"
+    hands.keeper.tick()
+    assert Endpoint.objects.get().lease_owner is None
 
 
 def test_lease_that_was_taken_over_is_given_up(hands: Hands) -> None:

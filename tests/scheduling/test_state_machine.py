@@ -160,7 +160,7 @@ class Scheduling(RuleBasedStateMachine):
     def leases_are_renewed(self, worker: str) -> None:
         mine = [held for held in self.held if held.worker == worker]
         renewal = renew(worker=worker, held=[(h.claim.endpoint_id, h.claim.fence) for h in mine], lease=LEASE)
-        for endpoint in Endpoint.objects.filter(pk__in=renewal.kept):
+        for endpoint in Endpoint.objects.filter(pk__in=[endpoint_id for endpoint_id, _ in renewal.kept]):
             assert (endpoint.lease_owner, endpoint.lease_until) == (worker, self.now + LEASE)
 
     @rule()
