@@ -1,29 +1,29 @@
 """Plays a scenario on a virtual clock, with the very functions that plan and settle in production. Pure.
 
 Planning is `plan_next_run`, results are `apply_outcome`, claims are `apply_claim`; here are only the clock, the heap of
-what comes next, and the dice. At one instant, calls end first, then events take effect, then due runs start; there is
-always a free worker, except in an outage. The same scenario gives the same runs, on any machine.
+what comes next, and the dice. At one instant, calls end first, then events take effect, then the adviser is woken,
+then due runs start; there is always a free worker, except in an outage. The same scenario gives the same runs, on any
+machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import heappop, heappush
-from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from scheduling.exchange.criteria import SuccessCriteria
-from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings
+from scheduling.exchange.outcome import Outcome
 from scheduling.plan.decision import Decision, Source
 from scheduling.plan.governor import plan_next_run
 from scheduling.plan.row import PlanRow, apply_claim, apply_outcome, apply_plan, facts_of
-from scheduling.simulation.scenario import EndpointSpec, OutcomeModel, Scenario
+from scheduling.simulation.scenario import Change, EndpointSpec, Scenario
 from scheduling.simulation.tally import EndpointTally, Report, Tally
+from scheduling.simulation.targets import ModelledTarget, Target
 
 WORKER = "simulation"
 
 # The order of what happens at one instant.
-_CREATE, _SETTLE, _CHANGE, _START = range(4)
+_CREATE, _SETTLE, _CHANGE, _WAKE, _START = range(5)
 
 
 class SimulatedRun(NamedTuple):
@@ -42,38 +42,92 @@ class SimulatedRun(NamedTuple):
 Observer = Callable[[SimulatedRun], None]
 
 
-def simulate(scenario: Scenario, observe: Observer | None = None) -> Report:
+class Stage(Protocol):
+    """The play under way, as an adviser sees it and steers it."""
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time."""
+
+    def row(self, name: str) -> PlanRow:
+        """The row of an endpoint as it stands; to be changed by `change` only."""
+
+    def change(self, name: str, change: Change) -> None:
+        """Changes an endpoint and plans it anew, at once."""
+
+    def wake(self, at: datetime) -> None:
+        """Asks for `Adviser.woken` at a time that is not over."""
+
+
+class Adviser(Protocol):
+    """Somebody who looks on and may change any endpoint; the same scenario and advice give the same runs."""
+
+    def begin(self, stage: Stage) -> None:
+        """The play is about to begin; nothing is planned yet."""
+
+    def settled(self, run: SimulatedRun, outcome: Outcome) -> None:
+        """A call has ended, and its endpoint is planned anew."""
+
+    def woken(self) -> None:
+        """A time has come that the adviser had asked for."""
+
+
+def simulate(
+    scenario: Scenario,
+    observe: Observer | None = None,
+    *,
+    targets: Mapping[str, Target] | None = None,
+    adviser: Adviser | None = None,
+) -> Report:
     """Plays the scenario to its end; `observe` is told of every run as it starts, in the order of time.
 
-    Runs that start before the end count, also where they would finish after it.
+    Endpoints without one of the `targets`, which go by name, answer as their `OutcomeModel` says. Runs that start
+    before the end count, also where they would finish after it.
     """
-    return _Simulation(scenario, observe).play()
+    return _Simulation(scenario, observe, targets or {}, adviser).play()
 
 
 @dataclass(slots=True)
 class _Player:
-    """An endpoint in play; `slot_at` and `pending` are of the call under way."""
+    """An endpoint in play; `slot_at`, `attempt`, `pending` and, where somebody looks on, `run` are of its latest call.
+
+    A plan made during the call has its own `next_attempt`; the `plan_number` counts plans, so that older ones lapse.
+    """
 
     spec: EndpointSpec
     row: PlanRow
     tally: EndpointTally
-    target: "_Target"
-    attempt: int = 1
+    target: Target
+    next_attempt: int = 1
     plan_number: int = 0
     slot_at: datetime | None = None
+    attempt: int = 1
     pending: Outcome | None = None
+    run: SimulatedRun | None = None
 
 
 class _Simulation:
     """One play of a scenario."""
 
-    def __init__(self, scenario: Scenario, observe: Observer | None) -> None:
-        self._scenario, self._observe = scenario, observe
+    def __init__(
+        self,
+        scenario: Scenario,
+        observe: Observer | None,
+        targets: Mapping[str, Target],
+        adviser: Adviser | None,
+    ) -> None:
+        self._scenario, self._observe, self._adviser = scenario, observe, adviser
         self._tally = Tally(scenario)
         self._players = [
-            _Player(spec, row := spec.new_row(), self._tally.watch(spec, row), _Target(spec, scenario.seed))
+            _Player(
+                spec,
+                row := spec.new_row(),
+                self._tally.watch(spec, row),
+                targets.get(spec.name) or ModelledTarget(spec, scenario.seed),
+            )
             for spec in scenario.endpoints
         ]
+        self.now = scenario.start
         self._outages = sorted(scenario.outages, key=lambda outage: outage.begin)
         # When, what, which endpoint or event, and for a start the number of the plan that it belongs to.
         self._heap: list[tuple[datetime, int, int, int]] = []
@@ -86,8 +140,11 @@ class _Simulation:
             heappush(heap, (max(player.spec.created_at, self._scenario.start), _CREATE, number, 0))
         for number, event in enumerate(self._scenario.events):
             heappush(heap, (event.at, _CHANGE, number, 0))
+        if self._adviser is not None:
+            self._adviser.begin(self)
         while heap and heap[0][0] < end:
-            now, what, number, plan_number = heappop(heap)
+            self.now, what, number, plan_number = heappop(heap)
+            now = self.now
             if what == _START:
                 if self._players[number].plan_number == plan_number:
                     self._start(number, now)
@@ -95,9 +152,28 @@ class _Simulation:
                 self._settle(number, now)
             elif what == _CREATE:
                 self._plan(number, now, unclaimed=True)
-            else:
-                self._change(number, now)
+            elif what == _CHANGE:
+                event = self._scenario.events[number]
+                self.change(event.endpoint, event.change)
+            elif self._adviser is not None:
+                self._adviser.woken()
         return self._tally.report()
+
+    def row(self, name: str) -> PlanRow:
+        """The row of an endpoint as it stands."""
+        return self._players[self._numbers[name]].row
+
+    def change(self, name: str, change: Change) -> None:
+        """Lets a change take effect; a call under way is not touched, and its end plans anew."""
+        number = self._numbers[name]
+        row = self._players[number].row
+        self._tally.before_change(name, self.now)
+        change.apply(row, self.now)
+        self._plan(number, self.now, unclaimed=row.lease_owner is None)
+
+    def wake(self, at: datetime) -> None:
+        """Wakes the adviser at a time that is not over."""
+        heappush(self._heap, (at, _WAKE, 0, 0))
 
     def _start(self, number: int, now: datetime) -> None:
         """Claims a due run and makes its call, or puts it off to the end of an outage."""
@@ -120,13 +196,15 @@ class _Simulation:
                 return
             player.tally.folded += tardy.folded
             slot_at = tardy.latest_at
-        player.slot_at = slot_at
-        player.pending, duration = player.target.answer()
+        player.slot_at, player.attempt = slot_at, player.next_attempt
+        player.pending, duration = player.target.answer(now)
         heappush(self._heap, (now + duration, _SETTLE, number, 0))
         player.tally.add(source, due_at, now, ok=player.pending.ok)
-        if self._observe is not None:
+        if self._observe is not None or self._adviser is not None:
             name, attempt, ok = player.spec.name, player.attempt, player.pending.ok
-            self._observe(SimulatedRun(name, Source(source), slot_at, due_at, now, now + duration, attempt, ok))
+            player.run = SimulatedRun(name, Source(source), slot_at, due_at, now, now + duration, attempt, ok)
+            if self._observe is not None:
+                self._observe(player.run)
 
     def _settle(self, number: int, now: datetime) -> None:
         """Ends the call under way and plans what comes next."""
@@ -137,16 +215,8 @@ class _Simulation:
         row.lease_owner = player.pending = None
         apply_outcome(row, outcome, slot_at=player.slot_at, attempt=player.attempt, now=now)
         self._plan(number, now, unclaimed=False)
-
-    def _change(self, event_number: int, now: datetime) -> None:
-        """Lets an event take effect; a call under way is not touched, and its end plans anew."""
-        event = self._scenario.events[event_number]
-        number = self._numbers[event.endpoint]
-        player = self._players[number]
-        self._tally.before_change(event.endpoint, now)
-        event.change.apply(player.row, now)
-        if player.row.lease_owner is None:
-            self._plan(number, now, unclaimed=True)
+        if self._adviser is not None and player.run is not None:
+            self._adviser.settled(player.run, outcome)
 
     def _plan(self, number: int, now: datetime, *, unclaimed: bool) -> None:
         player = self._players[number]
@@ -154,67 +224,8 @@ class _Simulation:
         facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=self._scenario.hint_floor_ms)
         decision: Decision = plan_next_run(facts, now)
         apply_plan(row, decision)
-        player.attempt = decision.attempt
+        player.next_attempt = decision.attempt
         player.plan_number += 1
-        if decision.run_at is not None:
+        # A plan made during a call is never started: the end of the call plans anew.
+        if decision.run_at is not None and row.lease_owner is None:
             heappush(self._heap, (max(decision.run_at, now), _START, number, player.plan_number))
-
-
-class _Target:
-    """What an endpoint's calls meet, drawn from a stream of its own: other endpoints do not change it."""
-
-    def __init__(self, spec: EndpointSpec, seed: int) -> None:
-        self._model = spec.outcome
-        self._random = Random(f"{seed}/{spec.name}")  # noqa: S311  dice that must fall the same way each time
-        self._calls = 0
-        self._ok, self._failed = _outcomes(spec)
-        low, high = spec.outcome.duration_ms
-        self._fixed_duration = timedelta(milliseconds=low) if low == high else None
-
-    def answer(self) -> tuple[Outcome, timedelta]:
-        """The outcome of the next call, and how long it takes."""
-        outcome = self._ok if self._next_is_ok() else self._failed
-        if self._fixed_duration is not None:
-            return outcome, self._fixed_duration
-        low, high = self._model.duration_ms
-        return outcome, timedelta(milliseconds=low + int(self._random.random() * (high - low + 1)))
-
-    def _next_is_ok(self) -> bool:
-        if self._model.pattern:
-            self._calls += 1
-            return self._model.pattern[(self._calls - 1) % len(self._model.pattern)]
-        return self._model.fail_probability == 0 or self._random.random() >= self._model.fail_probability
-
-
-def _outcomes(spec: EndpointSpec) -> tuple[Outcome, Outcome]:
-    """What a call that succeeds and one that fails bring back, as far as settling looks at it."""
-    call = Call(
-        run_id=spec.id,
-        endpoint_id=spec.id,
-        fence=0,
-        method="GET",
-        url="",
-        headers=(),
-        body=None,
-        timeout_ms=0,
-        max_response_bytes=0,
-        success=SuccessCriteria(),
-        owner_id=spec.id,
-    )
-    return _outcome(call, spec.outcome, ok=True), _outcome(call, spec.outcome, ok=False)
-
-
-def _outcome(call: Call, model: OutcomeModel, *, ok: bool) -> Outcome:
-    kind = ErrorKind.TIMEOUT if model.status_code is None else ErrorKind.HTTP_ERROR
-    return Outcome(
-        call=call,
-        ok=ok,
-        error_kind=None if ok else kind,
-        error_message=None if ok else "The scenario lets this call fail.",
-        blame=None if ok else Blame.REMOTE,
-        status_code=200 if ok else model.status_code,
-        timings=Timings(),
-        started_ns=0,
-        finished_ns=0,
-        retry_after=None if ok else model.retry_after,
-    )

@@ -92,12 +92,17 @@ class SetOneShotHint:
 
 @dataclass(frozen=True, slots=True)
 class ClearHints:
-    """Back to the baseline; pauses stay."""
+    """Back to the baseline; pauses stay. One kind of hint may be left alone."""
+
+    interval: bool = True
+    oneshot: bool = True
 
     def apply(self, row: PlanRow, now: datetime) -> None:
-        row.ai_hint_interval_ms = row.ai_hint_interval_expires_at = None
-        row.ai_hint_interval_reason = row.ai_hint_interval_set_by = None
-        row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+        if self.interval:
+            row.ai_hint_interval_ms = row.ai_hint_interval_expires_at = None
+            row.ai_hint_interval_reason = row.ai_hint_interval_set_by = None
+        if self.oneshot:
+            row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.plan.backoff import stable_jitter
-from scheduling.simulation.engine import SimulatedRun, simulate
-from scheduling.simulation.scenario import Scenario
+from scheduling.simulation.engine import SimulatedRun, Stage, simulate
+from scheduling.simulation.scenario import ClearHints, Scenario, SetIntervalHint, SetOneShotHint
 from scheduling.simulation.scenario_file import parse_scenario, read_scenario
+from scheduling.simulation.targets import call_of, outcome_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -436,3 +438,88 @@ def test_command_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
 def test_documented_example_can_be_played() -> None:
     example = (ROOT / "docs" / "simulation.md").read_text().split("```json")[1].split("```")[0]
     assert play(read_scenario(example))
+
+
+class Overload:
+    """Fails from the 20th minute to before the 40th."""
+
+    def __init__(self, played: Scenario) -> None:
+        self.call = call_of(played.endpoints[0])
+
+    def answer(self, now: datetime) -> tuple[Outcome, timedelta]:
+        ok = not 20 <= (now - START).total_seconds() / 60 < 40
+        return outcome_of(self.call, ok=ok, status_code=200 if ok else 503, body="{}"), timedelta(seconds=1)
+
+
+class LooksClosely:
+    """Hints every minute after a failure, clears after a success, and looks at the row at the times it asked for."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[datetime, int]] = []
+
+    def begin(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.wake(START + timedelta(minutes=21))
+        stage.wake(START + timedelta(minutes=50))
+
+    def settled(self, run: SimulatedRun, outcome: Outcome) -> None:
+        assert (run.ok, self.stage.now) == (outcome.ok, run.finished_at)
+        self.stage.change("a", ClearHints() if run.ok else SetIntervalHint(MINUTE_MS, 30 * MINUTE_MS))
+
+    def woken(self) -> None:
+        self.seen.append((self.stage.now, self.stage.row("a").failure_count))
+
+
+def test_adviser_sees_each_result_and_changes_the_schedule_at_once() -> None:
+    played = scenario(every(10))
+    adviser = LooksClosely()
+    runs: list[SimulatedRun] = []
+    simulate(played, runs.append, targets={"a": Overload(played)}, adviser=adviser)
+    # From the third failure on the planner's hint waits for the interval of the baseline.
+    assert starts(runs) == minutes(10, 20, 21, 22, 32, 42, 50)
+    # At the 21st minute the adviser is woken before the run starts.
+    assert adviser.seen == [(START + timedelta(minutes=21), 1), (START + timedelta(minutes=50), 0)]
+
+
+class ChangesDuringTheCall:
+    """Changes the endpoint while its call is under way."""
+
+    def begin(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.wake(START + timedelta(minutes=11))
+
+    def settled(self, run: SimulatedRun, outcome: Outcome) -> None:
+        pass
+
+    def woken(self) -> None:
+        self.stage.change("a", SetOneShotHint(30_000, 20 * MINUTE_MS))
+        planned = self.stage.row("a").next_run_at
+        assert planned == START + timedelta(minutes=11, seconds=30)
+
+
+def test_change_during_a_call_starts_nothing_before_the_call_has_ended() -> None:
+    slow = every(10, retry_limit=1, outcome={"duration_ms": 3 * MINUTE_MS, "pattern": "ok fail ok*9"})
+    runs: list[SimulatedRun] = []
+    simulate(scenario(slow, duration="25m"), runs.append, adviser=ChangesDuringTheCall())
+    assert starts(runs)[:2] == ["10:00", "13:00"]
+    assert [run.attempt for run in runs] == [1, 1, 2, 1]
+
+
+def test_clearing_can_leave_one_kind_of_hint_alone() -> None:
+    row = scenario(every(10)).endpoints[0].new_row()
+    SetIntervalHint(MINUTE_MS, MINUTE_MS).apply(row, START)
+    SetOneShotHint(0, MINUTE_MS).apply(row, START)
+    ClearHints(oneshot=False).apply(row, START)
+    assert (row.ai_hint_interval_ms, row.ai_hint_next_run_at) == (None, START)
+    ClearHints(interval=False).apply(row, START)
+    assert row.ai_hint_next_run_at is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, ErrorKind.ASSERTION_FAILED), (503, ErrorKind.HTTP_ERROR), (None, ErrorKind.TIMEOUT)],
+)
+def test_failed_outcome_says_what_kind_of_failure_it_is(status: int | None, kind: ErrorKind) -> None:
+    call = call_of(scenario(every(10)).endpoints[0])
+    assert outcome_of(call, ok=False, status_code=status).error_kind is kind
+    assert outcome_of(call, ok=True, status_code=200).error_kind is None
