@@ -48,6 +48,7 @@ class AnalysisSession(models.Model):
     next_analysis_at = models.DateTimeField(null=True)
     endpoint_failure_count = models.IntegerField(default=0)
     body_shape = models.CharField(max_length=32, null=True)
+    body_numbers = models.JSONField(null=True)
 
     class Meta:
         db_table = "sessions"

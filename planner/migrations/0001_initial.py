@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ('next_analysis_at', models.DateTimeField(null=True)),
                 ('endpoint_failure_count', models.IntegerField(default=0)),
                 ('body_shape', models.CharField(max_length=32, null=True)),
+                ('body_numbers', models.JSONField(null=True)),
                 ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to='jobs.endpoint')),
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
