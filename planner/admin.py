@@ -12,7 +12,7 @@ from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words, utc_words
-from planner import services
+from planner import verdicts
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
 from scheduling.plan.wording import duration_words
 
@@ -77,17 +77,17 @@ class AnalysisSessionAdmin(OwnedModelAdmin):
 
 def _approve(proposal: Proposal, request: HttpRequest) -> None:
     user: Any = request.user
-    services.approve(proposal_id=proposal.pk, by=user.pk)
+    verdicts.approve(proposal_id=proposal.pk, by=user.pk)
 
 
 def _reject(proposal: Proposal, request: HttpRequest) -> None:
     user: Any = request.user
-    services.reject(proposal_id=proposal.pk, by=user.pk)
+    verdicts.reject(proposal_id=proposal.pk, by=user.pk)
 
 
 def _undo(proposal: Proposal, request: HttpRequest) -> None:
     user: Any = request.user
-    services.undo(proposal_id=proposal.pk, by=user.pk)
+    verdicts.undo(proposal_id=proposal.pk, by=user.pk)
 
 
 _BUTTONS = {

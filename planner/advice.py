@@ -7,26 +7,16 @@ left alone, and a rule's hint is dropped only after two runs in a row that its r
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from jobs.conditions import Observation
 from jobs.rules import Clear, Pause, Rule, RuleVerdict, RunSibling, SetInterval, verdicts
 from planner.heuristics import slow_down, wait_as_asked
+from planner.judgement import InForce, says_the_same
 from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
 
 SLOW_TTL = timedelta(hours=1)
 DAY_MINUTES = 1_440
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """A hint or a pause that is in force: who set it, by which rule, what was asked, and until when."""
-
-    speaker: Speaker
-    key: str | None
-    asked: dict[str, Any]
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +57,6 @@ class Advice:
     own_only: bool = False
     new_match: bool = True
     again_after: timedelta = timedelta(0)
-
-
-def says_the_same(hint: InForce | None, speaker: Speaker, key: str | None, wish: Wish, now: datetime) -> bool:
-    """Whether a hint of the same speaker asks for the same already and is not yet at half of its life."""
-    if hint is None or hint.speaker is not speaker or hint.key != key or not isinstance(wish, ProposeInterval):
-        return False
-    if hint.asked.get("interval_ms") != wish.interval_ms:
-        return False
-    return hint.expires_at - now > timedelta(minutes=wish.ttl_minutes) / 2
 
 
 def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]:

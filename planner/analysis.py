@@ -29,6 +29,7 @@ from planner.dossier import (
     sibling_responses,
     subject_of,
 )
+from planner.filing import bounds_of, file_proposal
 from planner.inforce import advised_on
 from planner.llm import Model, ModelAccess
 from planner.models import AnalysisSession, Backend, SessionStatus
@@ -43,7 +44,6 @@ from planner.proposals import (
     Wish,
     tool_schemas,
 )
-from planner.services import bounds_of, file_proposal
 from planner.snapshots import now, sibling_named
 
 logger = logging.getLogger(__name__)

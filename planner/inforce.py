@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from jobs.models import Author, Endpoint
-from planner.advice import InForce
+from planner.judgement import InForce
 from planner.models import Proposal
 from planner.proposals import Speaker
 

@@ -9,8 +9,8 @@ from django.db import Error
 
 from cronicorn.logging import Event, log_event
 from planner.advice import Advice, Watched, advise
+from planner.filing import file_proposal
 from planner.models import Proposal
-from planner.services import file_proposal
 from planner.snapshots import endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)

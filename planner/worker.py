@@ -15,7 +15,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import beat, farewell
 from jobs.models import WorkerKind
 from planner.rulespass import Passed, rules_pass
-from planner.services import end_the_ended
+from planner.verdicts import end_the_ended
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.models import Endpoint, Run, RunResponse, RunStatus
+from jobs.models import Endpoint, PlannerMode, Run, RunResponse, RunStatus
+from planner.filing import file_proposal
+from planner.models import Proposal, ProposalStatus
+from planner.proposals import ProposeInterval, Speaker
 from tests.support.factories import make_endpoint, make_run
 
+FASTER = ProposeInterval(interval_ms=30_000, reason="busy")
 QUEUE_RULE = {"when": {"path": "$.queue_depth", "op": ">", "value": 100}, "then": {"interval_ms": 30_000}}
 
 
@@ -50,3 +54,18 @@ def busy_endpoint(**fields: Any) -> Endpoint:
     endpoint = make_endpoint(**{"baseline_interval_ms": 3_600_000, "rules": [QUEUE_RULE], **fields})
     ran(endpoint, {"queue_depth": 412})
     return endpoint
+
+
+def file(endpoint: Endpoint, wish: Any = FASTER, speaker: Speaker = Speaker.MODEL, **options: Any) -> Proposal | None:
+    """Files a wish; what was stored, if anything."""
+    filed = file_proposal(endpoint_id=endpoint.pk, wish=wish, speaker=speaker, **options)
+    return Proposal.objects.get(pk=filed.proposal_id) if filed.proposal_id is not None else None
+
+
+def offered(wish: Any = FASTER, **fields: Any) -> tuple[Endpoint, Proposal]:
+    """An endpoint whose owner wants to be asked, and what is offered."""
+    endpoint = make_endpoint(planner_mode=PlannerMode.APPROVE, **fields)
+    proposal = file(endpoint, wish)
+    assert proposal is not None
+    assert proposal.status == ProposalStatus.PENDING
+    return endpoint, proposal

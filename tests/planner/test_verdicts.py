@@ -1,4 +1,4 @@
-"""What becomes of a proposal: approval, rejection, undo, the week's pauses, and the end."""
+"""What becomes of a proposal: approval, rejection, undo, and the end."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,28 +9,12 @@ from jobs import services as hints
 from jobs.errors import ConflictError
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
-from planner.services import approve, end_the_ended, file_proposal, reject, undo
-from tests.planner.scenes import utc_now
+from planner.proposals import PauseUntil, ProposeNextTime
+from planner.verdicts import approve, end_the_ended, reject, undo
+from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint, make_user
 
 pytestmark = pytest.mark.django_db
-
-NO_PLAN = {"next_run_at": None, "next_slot_at": None, "next_source": None}
-FASTER = ProposeInterval(interval_ms=30_000, reason="busy")
-
-
-def file(endpoint: Endpoint, wish: Any = FASTER, speaker: Speaker = Speaker.MODEL, **options: Any) -> Proposal | None:
-    filed = file_proposal(endpoint_id=endpoint.pk, wish=wish, speaker=speaker, **options)
-    return Proposal.objects.get(pk=filed.proposal_id) if filed.proposal_id is not None else None
-
-
-def offered(**fields: Any) -> tuple[Endpoint, Proposal]:
-    endpoint = make_endpoint(planner_mode=PlannerMode.APPROVE, **fields)
-    proposal = file(endpoint)
-    assert proposal is not None
-    assert proposal.status == ProposalStatus.PENDING
-    return endpoint, proposal
 
 
 def test_an_approved_proposal_is_applied_and_its_time_starts_then() -> None:
@@ -83,14 +67,6 @@ def test_an_expired_offer_cannot_be_approved() -> None:
     assert proposal.status == ProposalStatus.EXPIRED
 
 
-def test_a_new_offer_takes_the_place_of_the_old_one() -> None:
-    endpoint, first = offered()
-    second = file(endpoint, ProposeInterval(interval_ms=60_000, reason="calmer"))
-    first.refresh_from_db()
-    assert second is not None
-    assert (first.status, second.status) == (ProposalStatus.SUPERSEDED, ProposalStatus.PENDING)
-
-
 def test_a_rejection_holds_the_planner_back() -> None:
     endpoint, proposal = offered()
     reject(proposal_id=proposal.pk, by=make_user().pk)
@@ -122,83 +98,6 @@ def test_undo_takes_back_that_hint_only_and_holds_the_planner_back() -> None:
     assert (endpoint.paused_until, endpoint.ai_hint_next_run_at) == (None, None)
     with pytest.raises(ConflictError, match="no longer in force"):
         undo(proposal_id=interval.pk, by=person)
-
-
-def test_a_persons_pause_is_never_touched() -> None:
-    endpoint = make_endpoint()
-    hints.pause(endpoint_id=endpoint.pk, until=utc_now() + timedelta(hours=1), reason="mine", author=Author.USER)
-    Endpoint.objects.filter(pk=endpoint.pk).update(planner_hold_until=None)
-    for until in (None, utc_now() + timedelta(hours=2)):
-        refused = file(endpoint, PauseUntil(until=until, reason="x"))
-        assert refused is None or refused.status == ProposalStatus.REFUSED
-    endpoint.refresh_from_db()
-    assert endpoint.paused_by == Author.USER
-
-
-def test_the_planner_ends_its_own_pause() -> None:
-    endpoint = make_endpoint()
-    pause = file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=1), reason="rest"))
-    assert file(endpoint, PauseUntil(until=None, reason="it is back")) is not None
-    endpoint.refresh_from_db()
-    assert endpoint.paused_until is None
-    assert pause is not None
-    pause.refresh_from_db()
-    assert pause.status == ProposalStatus.SUPERSEDED
-
-
-def test_pauses_of_a_week_add_up_to_two_days_at_most() -> None:
-    endpoint = make_endpoint()
-    for day in (3, 2):
-        began = utc_now() - timedelta(days=day)
-        Proposal.objects.create(
-            endpoint=endpoint,
-            owner_id=endpoint.owner_id,
-            cause="model",
-            tool="pause_until",
-            mode="auto",
-            status="expired",
-            applied_at=began,
-            hint_expires_at=began + timedelta(hours=23),
-        )
-    pause = file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=20), reason="rest"))
-    assert pause is not None
-    endpoint.refresh_from_db()
-    left = endpoint.paused_until - utc_now()
-    assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
-
-
-def test_a_model_may_not_clear_what_a_rule_set_but_a_rule_may_clear_what_a_model_set() -> None:
-    endpoint = make_endpoint()
-    file(endpoint, speaker=Speaker.RULE, key="busy")
-    assert file(endpoint, ClearHints(reason="x")) is None
-    assert file(endpoint, ClearHints(reason="x"), Speaker.RULE) is not None
-    file(endpoint)
-    assert file(endpoint, ClearHints(reason="x"), Speaker.RULE, own_only=True) is None
-    assert file(endpoint, ClearHints(reason="x"), Speaker.RULE) is not None
-    endpoint.refresh_from_db()
-    assert endpoint.ai_hint_interval_ms is None
-
-
-def test_a_stored_hint_and_its_record_fail_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = make_endpoint()
-    monkeypatch.setattr(Proposal, "save", _fail_after(Proposal.save, calls=1))
-    with pytest.raises(RuntimeError):
-        file(endpoint)
-    endpoint.refresh_from_db()
-    assert endpoint.ai_hint_interval_ms is None
-    assert not Proposal.objects.exists()
-
-
-def _fail_after(save: Any, *, calls: int) -> Any:
-    done = []
-
-    def failing(self: Proposal, *args: Any, **options: Any) -> None:
-        if len(done) >= calls:
-            raise RuntimeError("The planner is gone.")
-        done.append(1)
-        save(self, *args, **options)
-
-    return failing
 
 
 def test_proposals_end_when_their_hint_does() -> None:

@@ -1,0 +1,281 @@
+"""The only writer of new proposals: a proposal and the hint that it becomes are one transaction, both or neither.
+
+Everything is judged from the fresh row under its lock, by `planner.judgement`. Hints themselves are written by
+`jobs.services`, so that every one of them re-plans its endpoint.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from cronicorn.logging import Event, log_event
+from cronicorn.runtime.clock import database_now
+from jobs import services
+from jobs.models import Author, Endpoint, EndpointStatus, JobStatus
+from jobs.replan import plan
+from planner.inforce import advised_on
+from planner.judgement import Judged, Standing, Verdict, judge, may_clear
+from planner.models import Proposal, ProposalStatus
+from planner.proposals import (
+    MAX_PAUSE_PER_WEEK,
+    MINUTE_MS,
+    WEEK,
+    Bounded,
+    Bounds,
+    PauseUntil,
+    ProposeInterval,
+    ProposeNextTime,
+    Speaker,
+    Wish,
+)
+from scheduling.plan.facts import EndpointFacts
+from scheduling.plan.governor import planner_floor_ms
+from scheduling.plan.row import PlanRow
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_OFFER = timedelta(hours=1)
+REPEAT_AFTER = timedelta(hours=1)
+HELD_ONCE_WITHIN = timedelta(days=1)
+_ON_FILE_ONCE = frozenset({ProposalStatus.HELD, ProposalStatus.REFUSED, ProposalStatus.SHADOW, ProposalStatus.PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What became of a wish. `proposal_id` and `status` are None where there was nothing to store; `note` says why."""
+
+    proposal_id: UUID | None
+    status: ProposalStatus | None
+    note: str
+
+    @property
+    def applied(self) -> bool:
+        """Whether the schedule follows it now."""
+        return self.status == ProposalStatus.APPLIED
+
+
+def file_proposal(
+    *,
+    endpoint_id: UUID,
+    wish: Wish,
+    speaker: Speaker,
+    key: str | None = None,
+    session_id: UUID | None = None,
+    own_only: bool = False,
+) -> Filed:
+    """Stores a wish as a proposal and, where the endpoint's mode says so, applies it; atomic.
+
+    Asking twice for what is in force or on file changes nothing. Raises Endpoint.DoesNotExist for an unknown id.
+    """
+    key = key[:255] if key is not None else None
+    with transaction.atomic():
+        endpoint, now = locked_endpoint(endpoint_id)
+        standing = standing_of(endpoint, now, wish)
+        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
+        if judged.verdict is Verdict.NOTHING:
+            return Filed(None, None, judged.why)
+        proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id)
+        if _on_file(proposal, now):
+            return Filed(None, None, judged.why or f"The same is on file already as {proposal.status}.")
+        if judged.verdict is Verdict.PENDING:
+            proposal.offer_expires_at = now + max(SHORTEST_OFFER, timedelta(milliseconds=proposal.ttl_ms or 0))
+            end(Proposal.objects.filter(endpoint=endpoint, tool=wish.tool, status=ProposalStatus.PENDING), now)
+        proposal.save(force_insert=True)
+        if judged.verdict is Verdict.APPLIED and judged.bounded is not None:
+            apply(endpoint, proposal, judged.bounded, speaker=speaker, own_only=own_only, now=now)
+    facts: dict[str, Any] = {"endpoint": endpoint_id, "proposal": proposal.pk, "tool": wish.tool, "cause": speaker}
+    log_event(logger, Event.PROPOSAL_STORED, **facts, status=proposal.status)
+    return Filed(proposal.pk, ProposalStatus(proposal.status), judged.why)
+
+
+def locked_endpoint(endpoint_id: UUID) -> tuple[Endpoint, datetime]:
+    """The endpoint under its row lock with its job, and the database's time. Raises Endpoint.DoesNotExist."""
+    found = Endpoint.objects.select_related("job").select_for_update(of=("self",), no_key=True).get(pk=endpoint_id)
+    with connection.cursor() as cursor:
+        return found, database_now(cursor)
+
+
+def standing_of(endpoint: Endpoint, now: datetime, wish: Wish) -> Standing:
+    """What the wish is to be judged by, from the row as it stands."""
+    advised = advised_on(endpoint, now)
+    return Standing(
+        mode=endpoint.planner_mode,
+        active=endpoint.status == EndpointStatus.ACTIVE and endpoint.job.status == JobStatus.ACTIVE,
+        hold_until=endpoint.planner_hold_until,
+        interval=advised.interval,
+        oneshot=advised.oneshot,
+        pause=advised.pause,
+        bounds=bounds_of(endpoint, now),
+        next_run_at=_unpaused_run_at(endpoint, now) if isinstance(wish, PauseUntil) else None,
+    )
+
+
+def _unpaused_run_at(endpoint: Endpoint, now: datetime) -> datetime | None:
+    """When the endpoint would run if it were not paused; None when nothing is due."""
+    names = (name for name in PlanRow.__dataclass_fields__ if name not in ("job_status", "paused_until"))
+    row = PlanRow(
+        **{name: getattr(endpoint, name) for name in names}, job_status=endpoint.job.status, paused_until=None
+    )
+    return plan(row, now, unclaimed=row.lease_owner is None).run_at
+
+
+def _proposal(
+    endpoint: Endpoint, wish: Wish, judged: Judged, *, speaker: Speaker, key: str | None, session_id: UUID | None
+) -> Proposal:
+    bounded = judged.bounded
+    return Proposal(
+        session_id=session_id,
+        endpoint=endpoint,
+        owner_id=endpoint.owner_id,
+        cause=speaker.value,
+        cause_key=key,
+        tool=wish.tool,
+        arguments_asked=stored_arguments(wish),
+        arguments=stored_arguments(bounded.wish) if bounded else {},
+        mode=endpoint.planner_mode,
+        status=ProposalStatus(judged.verdict.value),
+        status_reason=judged.why or None,
+        ttl_ms=bounded.ttl_ms if bounded else None,
+        reason=bounded.wish.reason if bounded else wish.reason,
+    )
+
+
+def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
+    """What the endpoint allows the planner at this moment."""
+    facts = EndpointFacts(
+        created_at=endpoint.created_at,
+        anchor_at=endpoint.anchor_at,
+        interval_ms=endpoint.baseline_interval_ms,
+        failure_count=endpoint.failure_count,
+        hint_floor_ms=settings.ENV.hint_floor_ms,
+    )
+    return Bounds(
+        min_interval_ms=endpoint.min_interval_ms,
+        max_interval_ms=endpoint.max_interval_ms,
+        floor_ms=planner_floor_ms(facts),
+        last_started_at=endpoint.last_started_at,
+        pause_left=MAX_PAUSE_PER_WEEK - _paused_this_week(endpoint, now),
+        runs_once=endpoint.run_once_at is not None,
+    )
+
+
+def _paused_this_week(endpoint: Endpoint, now: datetime) -> timedelta:
+    """How long the planner's own pauses lasted in the last seven days; the one in force counts up to now."""
+    pauses = Proposal.objects.filter(
+        endpoint=endpoint, tool=PauseUntil.tool, hint_expires_at__gt=now - WEEK, applied_at__isnull=False
+    ).values_list("applied_at", "hint_expires_at", "ended_at")
+    total = timedelta(0)
+    for applied_at, expires_at, ended_at in pauses:
+        if applied_at is None or expires_at is None:
+            continue
+        end = min(expires_at, ended_at or expires_at, now)
+        total += max(end - max(applied_at, now - WEEK), timedelta(0))
+    return total
+
+
+def stored_arguments(wish: Wish) -> dict[str, Any]:
+    """The arguments as stored; the name of a sibling is left out, for the proposal stands on that endpoint."""
+    return wish.model_dump(mode="json", exclude={"endpoint"})
+
+
+def _on_file(proposal: Proposal, now: datetime) -> bool:
+    """Whether the last word of this speaker on this was the same and is still fresh, so that it is stored once."""
+    if proposal.status not in _ON_FILE_ONCE:
+        return False
+    latest = (
+        Proposal.objects.filter(
+            endpoint=proposal.endpoint, tool=proposal.tool, cause=proposal.cause, cause_key=proposal.cause_key
+        )
+        .order_by("-created_at", "-id")
+        .first()
+    )
+    if latest is None or latest.status != proposal.status:
+        return False
+    if latest.arguments_asked.get("interval_ms") != proposal.arguments_asked.get("interval_ms"):
+        return False
+    if proposal.status == ProposalStatus.PENDING:
+        return latest.offer_expires_at is not None and latest.offer_expires_at > now
+    fresh_for = HELD_ONCE_WITHIN if proposal.status == ProposalStatus.HELD else REPEAT_AFTER
+    return latest.created_at > now - fresh_for
+
+
+def apply(
+    endpoint: Endpoint, proposal: Proposal, bounded: Bounded, *, speaker: Speaker, own_only: bool, now: datetime
+) -> None:
+    """Writes the hint of a proposal and what came of it; the hint that it replaces is ended."""
+    wish = bounded.wish
+    proposal.next_run_before = endpoint.next_run_at
+    if isinstance(wish, ProposeInterval):
+        _replace(proposal, endpoint.ai_hint_interval_proposal_id, {"interval_ms": endpoint.ai_hint_interval_ms}, now)
+        changed = services.set_interval_hint(
+            endpoint_id=endpoint.pk,
+            interval_ms=wish.interval_ms,
+            ttl_ms=wish.ttl_minutes * MINUTE_MS,
+            reason=wish.reason,
+            author=Author.PLANNER,
+            proposal_id=proposal.pk,
+        )
+        proposal.hint_expires_at = changed.ai_hint_interval_expires_at
+    elif isinstance(wish, ProposeNextTime):
+        at = endpoint.ai_hint_next_run_at
+        _replace(proposal, endpoint.ai_hint_next_run_proposal_id, {"next_run_at": at and at.isoformat()}, now)
+        changed = services.set_oneshot_hint(
+            endpoint_id=endpoint.pk,
+            next_run_at=wish.next_run_at,
+            ttl_ms=wish.ttl_minutes * MINUTE_MS,
+            reason=wish.reason,
+            author=Author.PLANNER,
+            proposal_id=proposal.pk,
+        )
+        proposal.hint_expires_at = changed.ai_hint_next_run_expires_at
+    elif isinstance(wish, PauseUntil):
+        until = endpoint.paused_until
+        _replace(proposal, endpoint.pause_proposal_id, {"paused_until": until and until.isoformat()}, now)
+        if wish.until is None:
+            changed = services.resume(endpoint_id=endpoint.pk, author=Author.PLANNER)
+        else:
+            changed = services.pause(
+                endpoint_id=endpoint.pk,
+                until=wish.until,
+                reason=wish.reason,
+                author=Author.PLANNER,
+                proposal_id=proposal.pk,
+            )
+            proposal.hint_expires_at = wish.until
+    else:
+        changed = _clear(endpoint, proposal, speaker, own_only, now)
+    proposal.applied_at, proposal.next_run_after = now, changed.next_run_at
+    proposal.save()
+
+
+def _clear(endpoint: Endpoint, proposal: Proposal, speaker: Speaker, own_only: bool, now: datetime) -> Endpoint:
+    advised = advised_on(endpoint, now)
+    ended: list[UUID | None] = []
+    with services.changing(endpoint.pk) as (changed, _):
+        if may_clear(advised.interval, speaker, own_only):
+            ended.append(changed.ai_hint_interval_proposal_id)
+            proposal.replaced_hint = {"interval_ms": changed.ai_hint_interval_ms}
+            services.drop_interval_hint(changed)
+        if may_clear(advised.oneshot, speaker, own_only):
+            ended.append(changed.ai_hint_next_run_proposal_id)
+            services.drop_oneshot_hint(changed)
+    end(Proposal.objects.filter(pk__in=[key for key in ended if key is not None]), now, ProposalStatus.CLEARED)
+    return changed
+
+
+def _replace(proposal: Proposal, replaced_id: UUID | None, replaced: dict[str, Any], now: datetime) -> None:
+    if any(value is not None for value in replaced.values()):
+        proposal.replaced_hint = replaced | {"proposal_id": str(replaced_id) if replaced_id else None}
+    if replaced_id is not None:
+        end(Proposal.objects.filter(pk=replaced_id, status=ProposalStatus.APPLIED), now)
+
+
+def end(proposals: QuerySet[Proposal], now: datetime, status: ProposalStatus = ProposalStatus.SUPERSEDED) -> None:
+    """Closes proposals whose hint or offer has ended."""
+    proposals.update(status=status, ended_at=now, ended_by=status.value)
