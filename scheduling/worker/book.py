@@ -14,13 +14,15 @@ from scheduling.ledger.claims import Claim
 class InHand:
     """A claim under way. `secured_at` is when its lease was last known to be held, in seconds of `boot_seconds`.
 
-    `given_up` tells that the lease is known to be lost, or may have run out.
+    `given_up` tells that the lease is known to be lost, or may have run out; `ended` that the call is over, so that
+    only its result is still to be settled.
     """
 
     claim: Claim
     secured_at: float
     secrets: tuple[str, ...] = ()
     given_up: bool = False
+    ended: bool = False
 
 
 class Book:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -53,7 +53,8 @@ class Keeper:
         self._lease = lease
         self._usable_for = usable_for
         self._concurrency = concurrency
-        self._renewed_at = self._beaten_at = float("-inf")
+        self._renewed_at = self._tried_again_at = self._beaten_at = float("-inf")
+        self._missed: set[UUID] = set()
         self._withdrawing = threading.Lock()
         self._withdrawn: dict[Hold, Claim] = {}
 
@@ -62,9 +63,7 @@ class Keeper:
         now = boot_seconds()
         self.fence_overdue()
         try:
-            if now - self._renewed_at >= self._lease / 3:
-                all_known = self._renew(now)
-                self._renewed_at = now if all_known else now - self._lease / 3 + AGAIN_AFTER
+            self._renew_due(now)
             self._recheck_waiting()
             if now - self._beaten_at >= BEAT_EVERY:
                 facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
@@ -81,30 +80,44 @@ class Keeper:
             self._withdrawn.update((hold_of(claim), claim) for claim in claims)
 
     def fence_overdue(self) -> None:
-        """Cancels the calls whose leases may have run out. Needs no database."""
+        """Cancels the calls whose leases may have run out or are lost. Needs no database.
+
+        Cancelled again each time, since the call may just have been starting.
+        """
         now = boot_seconds()
         for run_id, entry in self._book.entries().items():
             if now - entry.secured_at > self._usable_for:
                 self._give_up(run_id, entry, "not renewed")
+            elif entry.given_up and not entry.ended:
+                self._dispatcher.cancel(run_id)
 
-    def _renew(self, now: float) -> bool:
-        """Renews all leases; returns False where a row was locked, so that its lease must be tried again soon."""
+    def _renew_due(self, now: float) -> None:
+        """Renews all leases every third of their length, and those that a lock kept from it once more in between."""
         entries = self._book.entries()
+        if now - self._renewed_at >= self._lease / 3:
+            self._renew(entries, now)
+            self._renewed_at = self._tried_again_at = now
+        elif self._missed and now - self._tried_again_at >= AGAIN_AFTER:
+            self._renew({run_id: entry for run_id, entry in entries.items() if run_id in self._missed}, now)
+            self._tried_again_at = now
+
+    def _renew(self, entries: Mapping[UUID, InHand], now: float) -> None:
         held = [hold_of(entry.claim) for entry in entries.values()]
         renewal = renew(worker=self._worker, held=held, lease=timedelta(seconds=self._lease))
+        self._missed = set()
         for run_id, entry in entries.items():
             hold = hold_of(entry.claim)
             if hold in renewal.kept:
                 entry.secured_at = now
-            elif hold not in renewal.locked and self._book.get(run_id) is not None:
+            elif hold in renewal.locked:
+                # Most locks are this worker's own settling, over in a moment: a fresh lease waits for the next round.
+                if now - entry.secured_at >= self._lease / 6:
+                    self._missed.add(run_id)
+            elif not entry.ended and self._book.get(run_id) is not None:
                 self._give_up(run_id, entry, "taken over")
-        return not renewal.locked
 
     def _give_up(self, run_id: UUID, entry: InHand, why: str) -> None:
-        """Stops a call whose lease is gone; one that still waits is stopped by the starter at its time.
-
-        Said once and done again and again, since the call may just be starting.
-        """
+        """Stops a call whose lease is gone; one that still waits is stopped by the starter at its time. Said once."""
         if not entry.given_up:
             entry.given_up = True
             log_event(logger, Event.LEASE_LOST, logging.ERROR, worker=self._worker, run=run_id, why=why)

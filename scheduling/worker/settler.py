@@ -74,6 +74,7 @@ class Settler:
         entry = self._book.get(outcome.call.run_id)
         if entry is None:
             return None
+        entry.ended = True
         if entry.secrets:
             message = mask(outcome.error_message, entry.secrets) if outcome.error_message else None
             headers = tuple((name, mask(value, entry.secrets)) for name, value in outcome.headers)

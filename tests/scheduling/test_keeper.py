@@ -15,10 +15,14 @@ from scheduling.dispatch import HttpxDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import ErrorKind
 from scheduling.ledger.claims import claim_due
+from scheduling.ledger.leases import reap
+from scheduling.worker import keeper as keeper_module
 from scheduling.worker.book import Book, InHand
 from scheduling.worker.keeper import Keeper
-from scheduling.worker.starter import Starter
+from scheduling.worker.starter import Starter, prepare
+from tests.scheduling.test_claims import lose_lease
 from tests.support.factories import make_endpoint, make_run
+from tests.support.http_target import HttpTarget
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeDue = Callable[..., Endpoint]
@@ -104,6 +108,8 @@ def locked(endpoint: Endpoint) -> Iterator[None]:
             cursor.execute("SELECT FROM job_endpoints WHERE id = %s FOR NO KEY UPDATE", [endpoint.pk])
         yield
     finally:
+        # The server sees the end of a session later than the end of a transaction.
+        other.rollback()
         other.close()
 
 
@@ -163,6 +169,64 @@ def test_lease_that_was_taken_over_is_given_up(hands: Hands) -> None:
     hands.starter.withdraw(run_id)
     hands.keeper.tick()
     assert entry.given_up
+
+
+def test_call_that_starts_just_after_its_lease_was_lost_is_cancelled_by_the_next_look(
+    hands: Hands, make_due: MakeDue, target: HttpTarget
+) -> None:
+    endpoint = make_due(target.route("/slow", lambda _request, wire: wire.stopping.wait()))
+    hands.claim()
+    ((run_id, entry),) = hands.book.entries().items()
+    hands.starter.withdraw(run_id)
+    Endpoint.objects.filter(pk=endpoint.pk).update(lease_owner="w2", fence=7)
+    hands.keeper.tick()
+    call = prepare(entry.claim, entry, hands.book)
+    assert call is not None
+    hands.dispatcher.start(call)
+    target.wait_for(1)
+    hands.keeper.fence_overdue()
+    assert [outcome.error_kind for outcome in hands.dispatcher.completed(10)] == [ErrorKind.CANCELED]
+
+
+def test_lost_claim_is_not_prolonged_by_the_next_one_of_the_same_endpoint(hands: Hands, make_due: MakeDue) -> None:
+    endpoint = make_due()
+    hands.claim()
+    lose_lease(endpoint)
+    reap()
+    hands.claim()
+    old, new = sorted(hands.book.entries().values(), key=lambda entry: entry.claim.fence)
+    for run_id in hands.book.entries():
+        hands.starter.withdraw(run_id)
+    hands.keeper.tick()
+    assert (old.given_up, new.given_up) == (True, False)
+
+
+def test_result_that_was_just_settled_is_no_lost_lease(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = make_endpoint(baseline_interval_ms=30_000)
+    hands.claim()
+    ((run_id, entry),) = hands.book.entries().items()
+    hands.starter.withdraw(run_id)
+    entry.ended = True
+    Endpoint.objects.filter(pk=endpoint.pk).update(lease_owner=None, lease_until=None)
+    hands.keeper.tick()
+    assert not entry.given_up
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("secured_ago", "again"), [(1.0, False), (40.0, True)])
+def test_lease_that_a_lock_kept_from_its_renewal_is_tried_again_soon_only_if_it_is_old_and_alone(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch, secured_ago: float, again: bool
+) -> None:
+    monkeypatch.setattr(keeper_module, "AGAIN_AFTER", 0.0)
+    stuck, other = make_endpoint(baseline_interval_ms=30_000), make_endpoint(baseline_interval_ms=30_000)
+    hands.claim(secured_ago=secured_ago)
+    entries = {entry.claim.endpoint_id: entry for entry in hands.book.entries().values()}
+    with locked(stuck):
+        hands.keeper.tick()
+    renewed_at = entries[other.pk].secured_at
+    hands.keeper.tick()
+    assert entries[other.pk].secured_at == renewed_at
+    assert (entries[stuck.pk].secured_at > renewed_at) is again
 
 
 def test_call_that_waits_when_its_lease_is_lost_does_not_start(hands: Hands, make_due: MakeDue) -> None:
