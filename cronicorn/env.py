@@ -5,6 +5,7 @@ once. `python -m cronicorn.env example` prints `.env.example`; `... docs` prints
 """
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -66,6 +67,35 @@ def _decimal(raw: str) -> float:
     if not 0 <= number < 1_000_000:
         raise ValueError("write a number from 0 to 1000000")
     return number
+
+
+def _prices(raw: str) -> tuple[tuple[str, float, float], ...]:
+    """A price table as model, input, output; every fault of it is named."""
+    form = 'write {"model": [input, output]}'
+    try:
+        table = json.loads(raw or "{}", object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{form} as JSON") from None
+    if not isinstance(table, list) or not all(isinstance(entry, tuple) for entry in table):
+        raise ValueError(form)
+    prices: dict[str, tuple[str, float, float]] = {}
+    faults = []
+    for model, pair in table:
+        if not model.strip():
+            faults.append("a model has no name")
+        elif model in prices:
+            faults.append(f"{model!r} stands twice")
+        elif not isinstance(pair, list) or len(pair) != 2 or not all(_is_price(number) for number in pair):
+            faults.append(f"{model!r} needs two numbers from 0 to 1000000, input and output")
+        else:
+            prices[model] = (model, float(pair[0]), float(pair[1]))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(prices.values())
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1_000_000
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -177,9 +207,10 @@ class Environment:
     openai_api_key: str = setting("OPENAI_API_KEY", "", _text, "Key of an OpenAI-compatible service; empty: no model pass.", group="Planner", secret=True)
     openai_base_url: str = setting("OPENAI_BASE_URL", "", _web_url, "Its base URL; empty: the client's default.", group="Planner")
     ai_model: str = setting("AI_MODEL", "gpt-4o-mini", _text, "Model name.", group="Planner")
-    ai_price_input: float = setting("AI_PRICE_INPUT", "0.15", _decimal, "Price of a million prompt tokens, in US dollars; for the cost column only.", group="Planner")
-    ai_price_output: float = setting("AI_PRICE_OUTPUT", "0.60", _decimal, "Price of a million completion tokens, in US dollars.", group="Planner")
-    ai_session_token_limit: int = setting("AI_SESSION_TOKEN_LIMIT", "20000", _integer(1000, 10_000_000), "Tokens after which one analysis is cut.", group="Planner")
+    ai_price_input: float = setting("AI_PRICE_INPUT", "0.15", _decimal, "Price of a million prompt tokens, in US dollars, of models that AI_PRICES does not name; for the cost column only.", group="Planner")
+    ai_price_output: float = setting("AI_PRICE_OUTPUT", "0.60", _decimal, "Price of a million completion tokens of such models.", group="Planner")
+    ai_prices: tuple[tuple[str, float, float], ...] = setting("AI_PRICES", "", _prices, 'Prices by model, in US dollars per million tokens: {"model": [input, output]}.', group="Planner")
+    ai_session_token_limit: int = setting("AI_SESSION_TOKEN_LIMIT", "20000", _integer(4000, 10_000_000), "Tokens after which one analysis is cut.", group="Planner")
     ai_owner_daily_token_limit: int = setting("AI_OWNER_DAILY_TOKEN_LIMIT", "1000000", _integer(0, 10**12), "Tokens per owner and UTC day; above it only rules decide.", group="Planner")
     ai_daily_token_limit: int = setting("AI_DAILY_TOKEN_LIMIT", "20000000", _integer(0, 10**12), "Tokens per UTC day for the whole service.", group="Planner")
     # fmt: on

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from uuid import UUID
 
 from django.db import transaction
@@ -24,7 +23,7 @@ from planner.dossier import (
     Subject,
     briefing_of,
     latest_response,
-    price_of,
+    prices,
     response_history,
     sibling_responses,
     subject_of,
@@ -112,7 +111,7 @@ def _book(session: AnalysisSession, prompt: int, completion: int) -> None:
     """Books the tokens of an answer at once, so that a killed planner does not forget them."""
     session.prompt_tokens += prompt
     session.completion_tokens += completion
-    session.estimated_cost_usd = Decimal(str(round(price_of(session.prompt_tokens, session.completion_tokens), 6)))
+    session.estimated_cost_usd = prices().cost_of(session.model, session.prompt_tokens, session.completion_tokens)
     session.save(update_fields=["prompt_tokens", "completion_tokens", "estimated_cost_usd"])
 
 

@@ -26,6 +26,7 @@ from planner.briefing import (
 )
 from planner.inforce import advised_on
 from planner.models import Proposal
+from planner.pricing import Prices
 from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
@@ -243,8 +244,7 @@ def _sibling_lines(siblings: Sequence[Endpoint]) -> list[SiblingLine]:
     ]
 
 
-def price_of(prompt_tokens: int, completion_tokens: int) -> float:
-    """What the tokens cost in US dollars, by the operator's prices."""
+def prices() -> Prices:
+    """The operator's price table."""
     env = settings.ENV
-    dollars: float = (prompt_tokens * env.ai_price_input + completion_tokens * env.ai_price_output) / 1_000_000
-    return dollars
+    return Prices((env.ai_price_input, env.ai_price_output), env.ai_prices)

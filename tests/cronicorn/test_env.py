@@ -181,3 +181,22 @@ def test_every_setting_has_a_default_that_can_be_read_and_a_sentence() -> None:
     for item in dataclasses.fields(Environment):
         assert hasattr(environment, item.name)
         assert item.metadata["help"].endswith("."), item.metadata["name"]
+
+
+def test_prices_are_read_by_model() -> None:
+    table = '{"large": [2.5, 10], "local": [0, 0]}'
+    assert env.read_environment({**GOOD, "AI_PRICES": table}).ai_prices == (("large", 2.5, 10.0), ("local", 0.0, 0.0))
+    assert env.read_environment(GOOD).ai_prices == ()
+
+
+@pytest.mark.parametrize("raw", ["0.15", "{", '[["a", [1, 2]]]', "[" * 100_000, '"a"'])
+def test_what_is_no_price_table_is_refused(raw: str) -> None:
+    (fault,) = faults_of({**GOOD, "AI_PRICES": raw})
+    assert 'write {"model": [input, output]}' in fault
+
+
+def test_every_fault_of_the_price_table_is_named() -> None:
+    table = '{"a": [1], "b": ["1", 2], "c": [1, -2], "d": [1, NaN], "e": [1, 2], "e": [1, 2], " ": [1, 2], "f": true}'
+    (fault,) = faults_of({**GOOD, "AI_PRICES": table})
+    for named in ("'a'", "'b'", "'c'", "'d'", "'e' stands twice", "no name", "'f'"):
+        assert named in fault
