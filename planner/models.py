@@ -161,6 +161,12 @@ class Proposal(models.Model):
             models.Index(
                 fields=["offer_expires_at"], condition=Q(status=ProposalStatus.PENDING), name="proposals_on_offer"
             ),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(scorecard__isnull=True, ttl_ms__isnull=False)
+                & (Q(status=ProposalStatus.SHADOW) | Q(applied_at__isnull=False, ended_at__isnull=False)),
+                name="proposals_unscored",
+            ),
         ]
 
     def __str__(self) -> str:

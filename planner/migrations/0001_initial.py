@@ -120,6 +120,10 @@ class Migration(migrations.Migration):
             model_name='proposal',
             index=models.Index(condition=models.Q(('status', 'pending')), fields=['offer_expires_at'], name='proposals_on_offer'),
         ),
+        migrations.AddIndex(
+            model_name='proposal',
+            index=models.Index(condition=models.Q(('scorecard__isnull', True), ('ttl_ms__isnull', False), models.Q(('status', 'shadow'), models.Q(('applied_at__isnull', False), ('ended_at__isnull', False)), _connector='OR')), fields=['created_at'], name='proposals_unscored'),
+        ),
         migrations.AddConstraint(
             model_name='proposal',
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['applied', 'shadow', 'pending', 'approved', 'rejected', 'refused', 'held', 'expired', 'superseded', 'cleared', 'undone'])), name='proposal_status_is_known'),
