@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -32,7 +32,8 @@ class Keeper:
     What could not be renewed for `usable_for` seconds, the worker gives up itself. That time is counted on a clock
     that goes on while the process or the machine is stopped, so that a worker that wakes after its lease ran out
     cancels its calls first of all. A statement may hang for as long as a network swallows packets: then
-    `fence_overdue`, called by a thread that needs no database, is what cancels.
+    `fence_overdue`, called by a thread that needs no database, is what cancels. `on_freed` is called when calls left
+    the book without having started, so that their slots can be filled.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Keeper:
         lease: float,
         usable_for: float,
         concurrency: int,
+        on_freed: Callable[[], None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._dispatcher = dispatcher
@@ -53,6 +55,7 @@ class Keeper:
         self._lease = lease
         self._usable_for = usable_for
         self._concurrency = concurrency
+        self._on_freed = on_freed
         self._renewed_at = self._tried_again_at = self._beaten_at = float("-inf")
         self._missed: set[UUID] = set()
         self._withdrawing = threading.Lock()
@@ -128,9 +131,7 @@ class Keeper:
         if not waiting:
             return
         found = recheck(worker=self._worker, waiting=waiting)
-        for run_id in found.lost:
-            if self._starter.withdraw(run_id):
-                self._book.remove([run_id])
+        self._forget([run_id for run_id in found.lost if self._starter.withdraw(run_id)])
         for claim in found.edited:
             self._starter.edit(claim)
         for run_id in found.stopped:
@@ -148,4 +149,9 @@ class Keeper:
         with self._withdrawing:
             for hold in settled:
                 del self._withdrawn[hold]
-        self._book.remove(claim.run_id for claim in settled.values() if claim.run_id is not None)
+        self._forget([claim.run_id for claim in settled.values() if claim.run_id is not None])
+
+    def _forget(self, run_ids: Sequence[UUID]) -> None:
+        if run_ids:
+            self._book.remove(run_ids)
+            self._on_freed()

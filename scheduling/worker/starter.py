@@ -132,7 +132,13 @@ class Starter:
     def _start(self, call: Call, entry: InHand) -> None:
         """Starts one call, unless its lease was lost, or may have run out while this process or machine stood still."""
         if entry.given_up or boot_seconds() - entry.secured_at > self._usable_for:
-            message = "The lease ran out before the call could start."
-            self._book.hand_in(Outcome.unsent(call, ErrorKind.CANCELED, message, Blame.LOCAL, monotonic_ns()))
+            self._refuse(call, "The lease ran out before the call could start.")
             return
-        self._dispatcher.start(call)
+        try:
+            self._dispatcher.start(call)
+        except RuntimeError:
+            # Closed a moment ago, at the end of the drain.
+            self._refuse(call, "The worker stopped before the call could start.")
+
+    def _refuse(self, call: Call, message: str) -> None:
+        self._book.hand_in(Outcome.unsent(call, ErrorKind.CANCELED, message, Blame.LOCAL, monotonic_ns()))

@@ -35,6 +35,7 @@ class Hands:
     def __init__(self) -> None:
         self.dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=1)
         self.book, self.clock = Book(), DatabaseClock()
+        self.freed: list[int] = []
         self.starter = Starter(dispatcher=self.dispatcher, book=self.book, clock=self.clock, usable_for=LEASE * 0.75)
         self.keeper = Keeper(
             worker="w1",
@@ -44,6 +45,7 @@ class Hands:
             lease=LEASE,
             usable_for=LEASE * 0.75,
             concurrency=10,
+            on_freed=lambda: self.freed.append(len(self.book)),
         )
 
     def claim(self, *, secured_ago: float = 0.0) -> None:
@@ -94,6 +96,7 @@ def test_claim_of_a_paused_endpoint_is_given_back_although_the_database_failed_m
     endpoint.refresh_from_db()
     assert (endpoint.lease_owner, endpoint.next_source) == (None, "paused")
     assert (len(hands.book), Run.objects.count()) == (0, 0)
+    assert hands.freed == [0]
 
 
 @contextmanager
@@ -227,6 +230,24 @@ def test_lease_that_a_lock_kept_from_its_renewal_is_tried_again_soon_only_if_it_
     hands.keeper.tick()
     assert entries[other.pk].secured_at == renewed_at
     assert (entries[stuck.pk].secured_at > renewed_at) is again
+
+
+def test_waiting_claim_that_was_taken_over_frees_its_slot(hands: Hands) -> None:
+    endpoint = make_endpoint(baseline_interval_ms=30_000)
+    hands.claim()
+    Endpoint.objects.filter(pk=endpoint.pk).update(lease_owner="w2", fence=7)
+    hands.keeper.tick()
+    hands.keeper.tick()
+    assert hands.freed == [0]
+
+
+def test_call_that_falls_due_after_the_last_is_refused_and_stops_no_thread(hands: Hands, make_due: MakeDue) -> None:
+    make_due()
+    hands.claim()
+    hands.dispatcher.close()
+    hands.starter.start_due()
+    assert [outcome.error_kind for outcome in hands.book.take_unsent()] == [ErrorKind.CANCELED]
+    assert len(hands.book) == 1
 
 
 def test_call_that_waits_when_its_lease_is_lost_does_not_start(hands: Hands, make_due: MakeDue) -> None:
