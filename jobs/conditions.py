@@ -98,6 +98,26 @@ class FailingCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorRateCondition:
+    """The part of the latest `runs` runs that failed, 0 to 1, compares to `value`; with fewer runs it does not hold."""
+
+    op: str
+    value: float
+    runs: int
+
+    def because(self, runs: History) -> str | None:
+        """Why it holds, in words; None when it does not."""
+        if len(runs) < self.runs:
+            return None
+        failed = sum(run.failed for run in runs[: self.runs])
+        rate = failed / self.runs
+        if not compare(rate, self.op, self.value):
+            return None
+        against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
+        return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
+
+
+@dataclass(frozen=True, slots=True)
 class UnchangedCondition:
     """The latest `runs` runs, or more, brought the same body."""
 
@@ -139,6 +159,7 @@ Condition = (
     | StatusCondition
     | DurationCondition
     | FailingCondition
+    | ErrorRateCondition
     | UnchangedCondition
     | AllCondition
     | AnyCondition
@@ -149,7 +170,9 @@ def runs_looked_at(condition: Condition) -> int:
     """How many of the latest runs the condition depends on."""
     if isinstance(condition, AllCondition | AnyCondition):
         return max(runs_looked_at(part) for part in condition.parts)
-    return condition.runs if isinstance(condition, FailingCondition | UnchangedCondition) else 1
+    if isinstance(condition, FailingCondition | ErrorRateCondition | UnchangedCondition):
+        return condition.runs
+    return 1
 
 
 def visible(text: str) -> str:
@@ -163,6 +186,10 @@ def is_number(value: object) -> bool:
 
 def _against(op: str, expected: object) -> str:
     return f", {_WORDS[op]} {_shown(expected)}" if op in _WORDS else ""
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.3g} %"
 
 
 def _shown(value: object) -> str:

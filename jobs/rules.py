@@ -1,7 +1,8 @@
 """The owner's rules on an endpoint: their grammar, and what they say of a run. Pure.
 
-The stored form is a list of `{"name"?, "when", "then"}`; `docs/planner.md` shows it with examples. `parse_rules` is
-the only reader of that form; `verdicts` says which actions the runs of an endpoint call for, and why, in words.
+The stored form is a list of `{"name"?, "when", "until"?, "then"}`; `docs/planner.md` shows it with examples.
+`parse_rules` is the only reader of that form; `verdicts` says which actions the runs of an endpoint call for, and why,
+in words.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from jobs.conditions import (
     AnyCondition,
     Condition,
     DurationCondition,
+    ErrorRateCondition,
     FailingCondition,
     History,
     PathCondition,
@@ -31,6 +33,8 @@ MAX_RULES = 20
 MAX_CONDITIONS = 20
 MAX_DEPTH = 3
 MAX_RUNS = 50
+MAX_RATE_RUNS = 200
+DEFAULT_RATE_RUNS = 20
 MAX_TEXT_LENGTH = 255
 MAX_NUMBER = 10**15
 INTERVAL_MS_RANGE = (1_000, 86_400_000)
@@ -84,12 +88,16 @@ Action = SetInterval | Clear | Pause | RunSibling
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When the condition holds, the action is wanted. `position` counts from 0; `name` is None where not given."""
+    """When the condition holds, the action is wanted. `position` counts from 0; `name` is None where not given.
+
+    With `until`, once its hint is in force the rule goes on matching until that condition holds.
+    """
 
     position: int
     name: str | None
     when: Condition
     then: Action
+    until: Condition | None = None
 
     @property
     def key(self) -> str:
@@ -99,24 +107,32 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """A rule that matches, and why in words that fit after "because"."""
+    """A rule that matches, and why in words that fit after "because"; None: it did, and its `until` has not come."""
 
     rule: Rule
-    reason: str
+    reason: str | None
 
 
-def verdicts(rules: Sequence[Rule], runs: History) -> dict[str, RuleVerdict]:
-    """The first matching rule of each kind of action, by kind, for the latest of `runs`; empty without runs."""
+def verdicts(rules: Sequence[Rule], runs: History, *, in_force: str | None = None) -> dict[str, RuleVerdict]:
+    """The first matching rule of each kind of action, by kind, for the latest of `runs`; empty without runs.
+
+    `in_force` is the key of the rule whose hint is in force, None where there is none.
+    """
     found: dict[str, RuleVerdict] = {}
     for rule in rules if runs else ():
-        if rule.then.kind not in found and (reason := rule.when.because(runs)) is not None:
+        if rule.then.kind in found:
+            continue
+        reason = rule.when.because(runs)
+        lasts = rule.until is not None and rule.key == in_force and rule.until.because(runs) is None
+        if reason is not None or lasts:
             found[rule.then.kind] = RuleVerdict(rule, reason)
     return found
 
 
 def runs_needed(rules: Sequence[Rule]) -> int:
     """How many of the latest runs the rules look at, one more so that the run before can be judged too."""
-    return 1 + max((runs_looked_at(rule.when) for rule in rules), default=0)
+    conditions = (condition for rule in rules for condition in (rule.when, rule.until) if condition is not None)
+    return 1 + max(map(runs_looked_at, conditions), default=0)
 
 
 def parse_rules(value: object) -> tuple[Rule, ...]:
@@ -147,22 +163,32 @@ class _Reader:
         if len(value) > MAX_RULES:
             self.fault("rules", "too_many", f"At most {MAX_RULES} rules.")
             return ()
-        found = [self.rule(position, item) for position, item in enumerate(value)]
-        return tuple(rule for rule in found if rule is not None)
+        found = [rule for position, item in enumerate(value) if (rule := self.rule(position, item)) is not None]
+        keys: set[str] = set()
+        for rule in found:
+            if rule.key in keys:
+                self.fault(f"rules[{rule.position}].name", "duplicate", "Another rule has this name.")
+            keys.add(rule.key)
+        return tuple(found)
 
     def rule(self, position: int, value: object) -> Rule | None:
         field = f"rules[{position}]"
-        fields = self.mapping(field, value, known=("name", "when", "then"), required=("when", "then"))
-        if fields is None:
+        if not isinstance(value, dict):
+            self.fault(field, "invalid", "Give a rule as an object.")
             return None
+        fields = value
+        self.mapping(field, fields, known=("name", "when", "until", "then"), required=("when", "then"))
         name = self.text(f"{field}.name", fields["name"]) if fields.get("name") is not None else None
         self._conditions = 0
-        when = self.condition(f"{field}.when", fields["when"], depth=1)
-        then = self.action(f"{field}.then", fields["then"])
-        return Rule(position, name, when, then) if when is not None and then is not None else None
+        when = self.condition(f"{field}.when", fields["when"], depth=1) if "when" in fields else None
+        until = self.condition(f"{field}.until", fields["until"], depth=1) if fields.get("until") is not None else None
+        then = self.action(f"{field}.then", fields["then"]) if "then" in fields else None
+        if until is not None and then is not None and not isinstance(then, SetInterval):
+            self.fault(f"{field}.until", "invalid", "until goes with interval_ms only.")
+        return Rule(position, name, when, then, until) if when is not None and then is not None else None
 
     def condition(self, field: str, value: object, *, depth: int) -> Condition | None:
-        kinds = ("path", "status", "duration_ms", "failing_for", "unchanged_runs", "all", "any")
+        kinds = ("path", "status", "duration_ms", "failing_for", "error_rate", "unchanged_runs", "all", "any")
         chosen = self.only_one(field, value, kinds, "condition")
         if chosen is None:
             return None
@@ -177,6 +203,8 @@ class _Reader:
         inner, content = f"{field}.{kind}", fields[kind]
         if kind in ("status", "duration_ms"):
             return self.comparison(inner, content, StatusCondition if kind == "status" else DurationCondition)
+        if kind == "error_rate":
+            return self.error_rate(inner, content)
         if kind == "failing_for":
             runs = self.integer(inner, content, 1, MAX_RUNS)
             return FailingCondition(runs) if runs is not None else None
@@ -245,6 +273,18 @@ class _Reader:
             self.fault(f"{field}.value", "invalid", "Give a number that is not negative.")
             return None
         return make(op, number) if op is not None else None
+
+    def error_rate(self, field: str, value: object) -> Condition | None:
+        fields = self.mapping(field, value, known=("op", "value", "runs"), required=("op", "value"))
+        if fields is None:
+            return None
+        op = self.operator(f"{field}.op", fields["op"], _NUMBER_OPERATORS)
+        runs = self.integer(f"{field}.runs", fields.get("runs", DEFAULT_RATE_RUNS), 2, MAX_RATE_RUNS)
+        part = fields["value"]
+        if not is_number(part) or not 0 <= part <= 1:
+            self.fault(f"{field}.value", "out_of_range", "Give a part from 0 to 1; 0.05 is 5 %.")
+            return None
+        return ErrorRateCondition(op, part, runs) if op is not None and runs is not None else None
 
     def action(self, field: str, value: object) -> Action | None:
         kinds = ("interval_ms", "run_sibling", "pause_minutes", "clear")

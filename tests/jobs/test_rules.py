@@ -12,6 +12,7 @@ from jobs.rules import Clear, Pause, RunSibling, SetInterval, parse_rules, runs_
 from scheduling.exchange.jsonpath import MISSING
 
 THEN = {"interval_ms": 30_000}
+FAILED_NEVER = "0 of the last 3 calls failed (0 %), below 2 %"
 QUEUE = {"path": "$.queue_depth", "op": ">", "value": 100}
 
 
@@ -58,6 +59,19 @@ def reason(when: dict[str, Any], *runs: Observation) -> str | None:
         ({"failing_for": 2}, [seen(failed=True), seen(failed=True), seen()], "the last 2 calls failed"),
         ({"failing_for": 2}, [seen(failed=True), seen(), seen(failed=True)], None),
         ({"failing_for": 2}, [seen(failed=True)], None),
+        (
+            {"error_rate": {"op": ">=", "value": 0.05}},
+            [seen(failed=number == 7) for number in range(20)],
+            "1 of the last 20 calls failed (5 %), at least 5 %",
+        ),
+        ({"error_rate": {"op": ">", "value": 0.05}}, [seen(failed=number == 7) for number in range(30)], None),
+        ({"error_rate": {"op": ">=", "value": 0.05}}, [seen(failed=True) for _ in range(19)], None),
+        ({"error_rate": {"op": "<", "value": 0.02, "runs": 3}}, [seen(), seen(), seen()], FAILED_NEVER),
+        (
+            {"error_rate": {"op": "==", "value": 1, "runs": 2}},
+            [seen(failed=True)] * 2,
+            "2 of the last 2 calls failed (100 %)",
+        ),
         ({"unchanged_runs": 2}, [seen(digest="a"), seen(digest="a")], "the response was the same for 2 runs"),
         ({"unchanged_runs": 2}, [seen(digest="a"), seen(digest="b")], None),
         ({"unchanged_runs": 2}, [seen(), seen()], None),
@@ -136,6 +150,16 @@ def test_each_action_is_read(then: Any, action: Any) -> None:
         ([rule({"any": [{"all": [{"any": [QUEUE]}]}]})], "rules[0].when.any[0].all[0].any", "too_many"),
         ([rule({"all": [QUEUE, {"failing_for": 99}]})], "rules[0].when.all[1].failing_for", "out_of_range"),
         ([rule({"all": [{"any": [QUEUE] * 11}] * 2})], "rules[0].when.all[1].any[6]", "too_many"),
+        ([rule({"error_rate": 0.05})], "rules[0].when.error_rate", "invalid"),
+        ([rule({"error_rate": {"value": 0.05}})], "rules[0].when.error_rate.op", "required"),
+        ([rule({"error_rate": {"op": "contains", "value": 0.05}})], "rules[0].when.error_rate.op", "invalid"),
+        ([rule({"error_rate": {"op": ">=", "value": 5}})], "rules[0].when.error_rate.value", "out_of_range"),
+        ([rule({"error_rate": {"op": ">=", "value": "5%"}})], "rules[0].when.error_rate.value", "out_of_range"),
+        ([rule({"error_rate": {"op": ">", "value": 0, "runs": 1}})], "rules[0].when.error_rate.runs", "out_of_range"),
+        ([rule(QUEUE, until={"failing_for": 0})], "rules[0].until.failing_for", "out_of_range"),
+        ([rule(QUEUE, until={})], "rules[0].until", "invalid"),
+        ([rule(QUEUE, {"clear": True}, until=QUEUE)], "rules[0].until", "invalid"),
+        ([rule(QUEUE, name="a"), rule(QUEUE, name="b"), rule(QUEUE, name="a")], "rules[2].name", "duplicate"),
         ([rule(QUEUE, 7)], "rules[0].then", "invalid"),
         ([rule(QUEUE, {"ttl_minutes": 5})], "rules[0].then", "invalid"),
         ([rule(QUEUE, {"interval_ms": 30_000, "clear": True})], "rules[0].then", "invalid"),
@@ -158,11 +182,22 @@ def test_a_fault_is_named_by_its_path(rules: Any, field: str, code: str) -> None
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(InvalidInputError) as refused:
-        parse_rules([rule({**QUEUE, "op": "?"}, {"interval_ms": 0}), rule({"failing_for": 0})])
+        parse_rules(
+            [
+                rule({**QUEUE, "op": "?", "value": []}, {"interval_ms": 0}, extra=1),
+                {"when": {"failing_for": 0}},
+                rule({"error_rate": {"op": "?", "value": 2, "runs": 1}}),
+            ]
+        )
     assert [fault.field for fault in refused.value.faults] == [
+        "rules[0].extra",
         "rules[0].when.op",
         "rules[0].then.interval_ms",
+        "rules[1].then",
         "rules[1].when.failing_for",
+        "rules[2].when.error_rate.op",
+        "rules[2].when.error_rate.runs",
+        "rules[2].when.error_rate.value",
     ]
 
 
@@ -215,6 +250,33 @@ def test_the_first_matching_rule_of_each_kind_wins() -> None:
         "run_sibling:a": "rules[4]",
         "run_sibling:b": "rules[5]",
     }
+
+
+RATE = {"error_rate": {"op": ">=", "value": 0.5, "runs": 2}}
+CALM = {"error_rate": {"op": "==", "value": 0, "runs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("failed", "in_force", "matches"),
+    [
+        ([True, False, False], None, True),
+        ([False, False, True], None, False),
+        ([False, False, True], "bad", True),
+        ([False, False, True], "other", False),
+        ([False, False, False], "bad", False),
+        ([False, False], "bad", True),
+    ],
+)
+def test_a_rule_with_until_matches_until_then_once_its_hint_is_in_force(
+    failed: list[bool], in_force: str | None, matches: bool
+) -> None:
+    rules = parse_rules([rule(RATE, name="bad", until=CALM)])
+    found = verdicts(rules, [seen(failed=bad) for bad in failed], in_force=in_force)
+    assert ("interval" in found) is matches
+
+
+def test_the_history_of_until_counts_too() -> None:
+    assert runs_needed(parse_rules([rule(RATE, until=CALM)])) == 4
 
 
 def test_nothing_is_said_without_runs() -> None:
