@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Self
@@ -32,6 +32,8 @@ _PRIVATE_SUFFIXES = (".local", ".internal", ".lan", ".intranet", ".home.arpa")
 _LOOPBACK = ("127.0.0.1", "::1")
 _LOOPBACK_SPELLINGS = frozenset({"localhost", *_LOOPBACK})
 _SYNTHETIC_PATH = re.compile(r"/api/synthetic/[A-Za-z0-9_/-]*")
+
+MAX_JUDGED = 4_096
 
 _ADDRESS_REASON = "Private, local and reserved addresses are not allowed."
 _PORT_REASON = "This port is not allowed."
@@ -93,6 +95,8 @@ class EgressPolicy:
     allowances: tuple[Allowance, ...] = ()
     synthetic: Target | None = None
     own_hosts: tuple[OwnHost, ...] = ()
+    # What was judged before: the same few addresses are dialled again and again.
+    _judged: dict[tuple[str, int, bool], Verdict] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_settings(cls, allow: str, synthetic_base_url: str | None = None, own_hosts: Iterable[str] = ()) -> Self:
@@ -143,6 +147,10 @@ class EgressPolicy:
             target = read_target(url)
         except TargetError as error:
             return Verdict(False, str(error))
+        return self.judge_target(target, synthetic=synthetic)
+
+    def judge_target(self, target: Target, *, synthetic: bool = False) -> Verdict:
+        """Judge a URL that was read, as `judge_url` does."""
         if synthetic and self._is_synthetic(target):
             return _ALLOWED
         if target.address is not None:
@@ -155,6 +163,16 @@ class EgressPolicy:
         `synthetic_target` says that this very call passed as synthetic: any address that the synthetic base resolves
         to is then allowed, but for cloud metadata. Unreadable addresses are refused.
         """
+        question = (ip, port, synthetic_target)
+        verdict = self._judged.get(question)
+        if verdict is None:
+            verdict = self._judge_address(ip, port, synthetic_target)
+            if len(self._judged) >= MAX_JUDGED:
+                self._judged.clear()
+            self._judged[question] = verdict
+        return verdict
+
+    def _judge_address(self, ip: str, port: int, synthetic_target: bool) -> Verdict:
         try:
             address = plain_address(ip_address(ip.partition("%")[0]))
         except ValueError:

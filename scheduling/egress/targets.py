@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
@@ -48,6 +49,13 @@ def read_target(url: str) -> Target:
     if parts is None:
         raise TargetError("A URL starts with http:// or https://.")
     scheme, authority, path = parts[1].lower(), parts[2], parts[3]
+    host, port, address = _read_authority(scheme, authority)
+    return Target(scheme, host, port, path, address)
+
+
+@lru_cache(maxsize=4_096)
+def _read_authority(scheme: str, authority: str) -> tuple[str, int, IPv4Address | IPv6Address | None]:
+    """Return host, port and literal address; kept, for the same hosts are called again and again."""
     if "@" in authority:
         raise TargetError("A URL carries no user name or password; use a header.")
     fields = _AUTHORITY.fullmatch(authority)
@@ -59,9 +67,9 @@ def read_target(url: str) -> Target:
         raise TargetError("The port of a URL is between 1 and 65535.")
     if host.startswith("["):
         literal = _ipv6_address(host[1:-1])
-        return Target(scheme, str(literal), port, path, literal)
+        return str(literal), port, literal
     name = _ascii_name(host)
-    return Target(scheme, name, port, path, _ipv4_address(name))
+    return name, port, _ipv4_address(name)
 
 
 def _ipv6_address(text: str) -> IPv6Address:
