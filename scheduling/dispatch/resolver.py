@@ -76,17 +76,22 @@ class DnsHealth:
 
     def __init__(self) -> None:
         self._results: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self._failed = 0
 
     def record(self, host: str, found: bool, now_ns: int) -> None:
         """Note one lookup at `now_ns` (monotonic)."""
+        self._forget(self._results.pop(host, None))
         self._results[host] = (now_ns, found)
-        self._results.move_to_end(host)
+        self._failed += not found
         while next(iter(self._results.values()))[0] < now_ns - WINDOW_NS:
-            self._results.popitem(last=False)
+            self._forget(self._results.popitem(last=False)[1])
 
     def blame(self) -> Blame:
         """Return whom a lookup that just failed, and was recorded, is blamed on."""
-        failed = sum(not found for _at, found in self._results.values())
-        if len(self._results) >= MIN_HOSTS and failed * 2 > len(self._results):
+        if len(self._results) >= MIN_HOSTS and self._failed * 2 > len(self._results):
             return Blame.LOCAL
         return Blame.REMOTE
+
+    def _forget(self, result: tuple[int, bool] | None) -> None:
+        if result is not None:
+            self._failed -= not result[1]
