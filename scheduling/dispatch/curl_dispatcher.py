@@ -19,7 +19,7 @@ import pycurl
 
 from scheduling.dispatch.curl_faults import explain
 from scheduling.dispatch.curl_multi import PolledMulti
-from scheduling.dispatch.curl_transfer import Transfer, system_ca_file
+from scheduling.dispatch.curl_transfer import Transfer, common_options, system_ca_file
 from scheduling.dispatch.failures import CANCELED, CRASHED, REFUSED, Failure, deadline_passed, unresolved
 from scheduling.dispatch.lookups import GetAddrInfo, Lookups
 from scheduling.dispatch.resolver import DnsHealth, in_turns
@@ -50,7 +50,7 @@ class CurlDispatcher:
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
     ) -> None:
         self._egress = egress
-        self._ca_file, self._own_ca_file = _ca_files(ca_file)
+        trusted, self._own_ca_file = _ca_files(ca_file)
         self._health = DnsHealth()
         self._lookups = Lookups(concurrency + SPARE_LOOKUPS, getaddrinfo)
         self._ready = threading.Condition()
@@ -65,6 +65,7 @@ class CurlDispatcher:
         self._waiting: deque[Transfer] = deque()
         self._transfers: dict[UUID, Transfer] = {}
         self._dialled: dict[pycurl.Curl, Transfer] = {}
+        self._common = {scheme: common_options(scheme, trusted) for scheme in ("http", "https")}
         self._resolving: dict[UUID, Transfer] = {}
         self._expiry_ns = _NEVER_NS  # no deadline of a call whose name is being resolved passes before
         self._ended: list[Outcome] = []
@@ -127,6 +128,8 @@ class CurlDispatcher:
         self._end_all(CANCELED)
         self._hand_out()
         self._multi.close()
+        for handle in self._common.values():
+            handle.close()
         if self._own_ca_file is not None:
             with suppress(OSError):
                 self._own_ca_file.unlink()
@@ -207,9 +210,9 @@ class CurlDispatcher:
 
     def _dial(self, transfer: Transfer, addresses: tuple[str, ...] | list[str]) -> None:
         assert transfer.target is not None
-        handle = pycurl.Curl()
+        handle = self._common[transfer.target.scheme].duphandle()
         self._dialled[handle] = transfer
-        transfer.prepare(handle, transfer.target, addresses, self._ca_file)
+        transfer.prepare(handle, transfer.target, addresses)
         self._multi.add(handle)
 
     def _finish(self, code: int, transfer: Transfer) -> None:

@@ -15,9 +15,9 @@ import pycurl
 
 from scheduling.dispatch.failures import Phase
 from scheduling.dispatch.recorder import Recorder, is_kept
-from scheduling.dispatch.request import request_headers, request_method
+from scheduling.dispatch.request import lower_name, request_headers, request_method
 from scheduling.egress.policy import EgressPolicy
-from scheduling.egress.targets import Target, read_target
+from scheduling.egress.targets import Target, TargetError, read_target
 from scheduling.exchange.outcome import Call
 
 MAX_HEADER_BYTES = 100 * 1_024
@@ -26,7 +26,7 @@ MAX_HEADERS = 1_000
 _REST = re.compile(r"[^/]*//[^/?#]*([^#]*)")
 _FILLED = frozenset({"POST", "PUT", "PATCH"})
 # Suppressed unless the call has them: what libcurl would add of its own accord.
-_UNASKED = ("Accept", "Content-Type", "Expect")
+_UNASKED = (("accept", "Accept:"), ("content-type", "Content-Type:"), ("expect", "Expect:"))
 _CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -39,6 +39,33 @@ def system_ca_file() -> str | None:
     """Return the file of the certificate authorities that this system trusts, None where there is none."""
     candidates = (ssl.get_default_verify_paths().openssl_cafile, *_CA_FILES)
     return next((file for file in candidates if path.isfile(file)), None)
+
+
+def common_options(scheme: str, ca_file: str | None) -> pycurl.Curl:
+    """Return a handle with all that calls by `scheme` have in common, to be duplicated for each of them."""
+    handle = pycurl.Curl()
+    setopt = handle.setopt
+    setopt(pycurl.NOSIGNAL, 1)
+    setopt(pycurl.PATH_AS_IS, 1)
+    setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    setopt(pycurl.HTTP09_ALLOWED, 0)
+    setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    setopt(pycurl.FOLLOWLOCATION, 0)
+    setopt(pycurl.FRESH_CONNECT, 1)
+    setopt(pycurl.FORBID_REUSE, 1)
+    setopt(pycurl.PROXY, "")
+    setopt(pycurl.NOPROXY, "*")
+    setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
+    if scheme == "https":
+        setopt(pycurl.SSL_VERIFYPEER, 1)
+        setopt(pycurl.SSL_VERIFYHOST, 2)
+        setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        setopt(pycurl.SSL_SESSIONID_CACHE, 0)
+        # The parsed authorities are kept between connections only where they come from one file and no folder.
+        setopt(pycurl.CAPATH, None)
+        if ca_file is not None:
+            setopt(pycurl.CAINFO, ca_file)
+    return handle
 
 
 class Transfer:
@@ -88,11 +115,15 @@ class Transfer:
         recorder.started_ns = time.monotonic_ns()
         self.deadline_ns = recorder.started_ns + call.timeout_ms * 1_000_000
         recorder.phase = Phase.RESOLVE
-        if not self._egress.judge_url(call.url, synthetic=call.synthetic).allowed:
+        try:
+            target = read_target(call.url)
+        except TargetError:
+            return False
+        if not self._egress.judge_target(target, synthetic=call.synthetic).allowed:
             return False
         recorder.synthetic_target = call.synthetic and self._egress.is_synthetic_target(call.url)
-        self.target = read_target(call.url)
-        recorder.host = self.target.host
+        self.target = target
+        recorder.host = target.host
         return True
 
     def allowed(self, addresses: Iterable[str], port: int) -> list[str]:
@@ -101,8 +132,8 @@ class Transfer:
         judge = self._egress.judge_address
         return [ip for ip in addresses if judge(ip, port, synthetic_target=exempt).allowed]
 
-    def prepare(self, handle: pycurl.Curl, target: Target, addresses: Iterable[str], ca_file: str | None) -> None:
-        """Set every option of a new handle. `addresses` are those of a name, none for a literal."""
+    def prepare(self, handle: pycurl.Curl, target: Target, addresses: Iterable[str]) -> None:
+        """Set what is this call's own on a copy of `common_options`. `addresses` are of a name, none for a literal."""
         call = self.recorder.call
         self.handle = handle
         setopt = handle.setopt
@@ -122,26 +153,6 @@ class Transfer:
         setopt(pycurl.OPENSOCKETFUNCTION, self._open)
         setopt(pycurl.HEADERFUNCTION, self._header)
         setopt(pycurl.WRITEFUNCTION, self._body)
-        setopt(pycurl.NOSIGNAL, 1)
-        setopt(pycurl.PATH_AS_IS, 1)
-        setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        setopt(pycurl.HTTP09_ALLOWED, 0)
-        setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        setopt(pycurl.FOLLOWLOCATION, 0)
-        setopt(pycurl.FRESH_CONNECT, 1)
-        setopt(pycurl.FORBID_REUSE, 1)
-        setopt(pycurl.PROXY, "")
-        setopt(pycurl.NOPROXY, "*")
-        setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
-        if target.scheme == "https":
-            setopt(pycurl.SSL_VERIFYPEER, 1)
-            setopt(pycurl.SSL_VERIFYHOST, 2)
-            setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
-            setopt(pycurl.SSL_SESSIONID_CACHE, 0)
-            # The parsed authorities are kept between connections only where they come from one file and no folder.
-            setopt(pycurl.CAPATH, None)
-            if ca_file is not None:
-                setopt(pycurl.CAINFO, ca_file)
 
     def measure(self) -> None:
         """Tell the recorder how far the call came and how long each phase took."""
@@ -252,10 +263,10 @@ class _Opened:
 
 def _set_request(handle: pycurl.Curl, call: Call) -> None:
     headers = request_headers(call)
-    given = {name.lower() for name, _value in headers}
+    given = {lower_name(name) for name, _value in headers}
     # "Name;" is how libcurl is told to send an empty value, "Name:" to leave the header out.
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    lines += [f"{name}:" for name in _UNASKED if name.lower() not in given]
+    lines += [line for name, line in _UNASKED if name not in given]
     handle.setopt(pycurl.HTTPHEADER, lines)
     if call.body or call.method in _FILLED:
         handle.setopt(pycurl.POSTFIELDS, call.body or b"")

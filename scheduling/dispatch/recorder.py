@@ -78,17 +78,14 @@ class Recorder:
         self.truncated = len(chunk) > room
         return not self.truncated
 
-    def header(self, name: str) -> str | None:
-        """Return a kept response header, None when it was absent."""
-        return dict(self.headers).get(name)
-
     def finish(self, failure: Failure | None) -> Outcome:
         """Return the outcome; `failure` None means that a complete response came, which the criteria then judge."""
         finished_ns = time.monotonic_ns()
         started_ns = self.started_ns or finished_ns
         if self.phase in (Phase.RESOLVE, Phase.CONNECT, Phase.TLS) and self.phase not in self._spent_ms:
             self.enter(self.phase)
-        content_type = self.header("content-type")
+        headers = dict(self.headers)
+        content_type = headers.get("content-type")
         clean = clean_text(bytes(self.body), content_type, truncated=self.truncated)
         total_ms = (finished_ns - started_ns) / 1e6
         if failure is None:
@@ -114,17 +111,15 @@ class Recorder:
             content_type=content_type,
             sha256=None if self.status_code is None else hashlib.sha256(self.body).hexdigest(),
             headers=self.headers,
-            retry_after=self.header("retry-after"),
-            body_flags=self._flags(clean.flags),
+            retry_after=headers.get("retry-after"),
+            body_flags=self._flags(clean.flags, headers),
         )
 
-    def _flags(self, found: tuple[str, ...]) -> tuple[str, ...]:
-        flags = set(found)
-        if self.truncated:
-            flags.add("truncated")
-        if (self.header("content-encoding") or "identity").lower() != "identity":
-            flags.add("content_encoded")
-        return tuple(sorted(flags))
+    def _flags(self, found: tuple[str, ...], headers: dict[str, str]) -> tuple[str, ...]:
+        encoded = (headers.get("content-encoding") or "identity").lower() != "identity"
+        if not (self.truncated or encoded):
+            return found
+        return tuple(sorted({*found, *(["truncated"] * self.truncated), *(["content_encoded"] * encoded)}))
 
     def _judge(self, text: str, total_ms: float) -> Failure | None:
         criteria, status = self.call.success, self.status_code or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from scheduling.exchange.outcome import Call
 
@@ -13,19 +14,35 @@ _OWN = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "te", "transfer-encoding"}
 )
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_MALFORMED = "A header is not a token with visible text."
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def request_headers(call: Call) -> list[tuple[str, str]]:
     """Return all headers but `Host` and `Content-Length`; raise ValueError for one that would break the request."""
-    headers = [(name, value.strip(" \t")) for name, value in call.headers if name.lower() not in _OWN]
-    for name, value in headers:
-        if not (_TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
-            raise ValueError("A header is not a token with visible text.")
-    if all(name.lower() != "user-agent" for name, _value in headers):
+    headers: list[tuple[str, str]] = []
+    named = False
+    for name, given in call.headers:
+        lower = lower_name(name)
+        if lower in _OWN:
+            continue
+        value = given.strip(" \t")
+        if not ((value.isascii() and value.isprintable()) or _VALUE.fullmatch(value)):
+            raise ValueError(_MALFORMED)
+        named = named or lower == "user-agent"
+        headers.append((name, value))
+    if not named:
         headers.append(("User-Agent", USER_AGENT))
     headers += [("Accept-Encoding", "identity"), ("Connection", "close")]
     return headers
+
+
+@lru_cache(maxsize=1_024)
+def lower_name(name: str) -> str:
+    """Return the name of a header in lower case; raise ValueError where it is no token."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(_MALFORMED)
+    return name.lower()
 
 
 def request_method(call: Call) -> str:

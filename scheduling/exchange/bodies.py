@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 REPLACEMENT = "\ufffd"
@@ -66,12 +67,14 @@ def clean_text(raw: bytes, content_type: str | None, *, truncated: bool = False)
     """
     flags: set[str] = set()
     text = _decode(raw, _charset(content_type), truncated, flags)
+    if text.isprintable() and not flags:
+        return CleanText(text)
     return CleanText(_scrub(text, flags), tuple(sorted(flags)))
 
 
 def clean_str(text: str) -> str:
     """Return `text` without NUL, with lone surrogates and other control characters replaced by U+FFFD."""
-    return _scrub(text, set())
+    return text if text.isprintable() else _scrub(text, set())
 
 
 def safe_json(text: str) -> object | Unparsable:
@@ -115,6 +118,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     return masked
 
 
+@lru_cache(maxsize=256)
 def _charset(content_type: str | None) -> str:
     named = _CHARSET.search(content_type or "")
     if named is None:
@@ -135,6 +139,8 @@ def _decode(raw: bytes, charset: str, truncated: bool, flags: set[str]) -> str:
     if charset not in ("utf-8", "ascii"):
         flags.add("not_utf8")
     try:
+        if charset == "utf-8" and not truncated:
+            return raw.decode()
         return codecs.getincrementaldecoder(charset)("strict").decode(raw, final=not truncated)
     except UnicodeError:
         flags.update(("not_utf8", "undecodable_replaced"))

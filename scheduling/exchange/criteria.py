@@ -77,7 +77,10 @@ class SuccessCriteria:
     assertions: tuple[Assertion, ...] = ()
 
     def accepts_status(self, code: int) -> bool:
-        return any(low <= code <= high for low, high in self.status)
+        for low, high in self.status:  # noqa: SIM110  a generator would cost more than the comparison
+            if low <= code <= high:
+                return True
+        return False
 
     def failed_assertion(self, text: str, *, truncated: bool, duration_ms: float) -> str | None:
         """Return the first assertion that does not hold, as one sentence; None when all hold.
@@ -85,6 +88,8 @@ class SuccessCriteria:
         `truncated` says that `text` is only the beginning of the body: what is not found in it counts as absent, and
         JSON that was cut cannot be read.
         """
+        if not self.assertions:
+            return None
         cut = " The body was cut at the size limit." if truncated else ""
         document: object = None
         if any(isinstance(assertion, JsonAssertion) for assertion in self.assertions):
