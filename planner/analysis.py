@@ -18,7 +18,7 @@ from cronicorn.runtime.clock import monotonic_ns
 from jobs.conditions import visible
 from planner.briefing import PROMPT_VERSION, messages
 from planner.conversation import Carried, Ended, Limits, ModelError, converse
-from planner.discovery import release
+from planner.discovery import release, remembered_numbers
 from planner.dossier import (
     Subject,
     briefing_of,
@@ -60,59 +60,46 @@ class Task:
     worker: str
 
 
-def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | None = None) -> ModelError | None:
-    """Analyses the endpoint, stores the session and gives the lease back; returns the model's error if it had one.
+def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | None = None) -> Analysed:
+    """Analyses the endpoint, stores the session and gives the lease back.
 
-    Whatever the model does ends in a stored session. `wait` pauses before a question is asked again, None asks never
-    again. Raises django.db.Error when the database is away.
+    Whatever the model does ends in a stored session; of an endpoint that is deleted meanwhile nothing is left. `wait`
+    pauses before a question is asked again, None asks never again. Raises django.db.Error when the database is away.
     """
     began_ns = monotonic_ns()
+    try:
+        subject = subject_of(task.endpoint_id)
+        briefing, session = _begin(task, subject, access)
+    except Endpoint.DoesNotExist:
+        return Analysed(stored=False)
+    if session is None:
+        release(worker=task.worker, endpoint_id=task.endpoint_id, next_analysis_at=subject.endpoint.next_analysis_at)
+        return Analysed(stored=False, waits=True)
 
     def seconds_used() -> float:
         return (monotonic_ns() - began_ns) / 1e9
 
-    subject = subject_of(task.endpoint_id)
-    at = now()
-    briefing = briefing_of(
-        subject, trigger=task.trigger.value, floor_ms=bounds_of(subject.endpoint, at).floor_ms, now=at
-    )
-    session = AnalysisSession.objects.create(
-        endpoint=subject.endpoint,
-        owner_id=subject.endpoint.owner_id,
-        trigger=task.trigger.value,
-        analyzed_at=at,
-        backend=Backend.OPENAI,
-        model=access.model,
-        prompt_version=PROMPT_VERSION,
-        status=SessionStatus.FAILED,
-        error_kind="interrupted",
-        endpoint_failure_count=subject.endpoint.failure_count,
-        body_shape=body_shape(briefing.body) if briefing.body is not None else None,
-        next_analysis_at=at + AFTER_FAILED_SESSION,
-    )
-    with Model(access) as model:
-        ended = converse(
-            messages(briefing),
-            tool_schemas(siblings=bool(subject.siblings)),
-            ask=lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
-            use=lambda arguments: _use(arguments, subject, session),
-            limits=Limits(tokens=task.token_cap),
-            seconds_used=seconds_used,
-            on_answer=lambda prompt, completion: _book(session, prompt, completion),
-            on_call=lambda carried: session.tool_calls.append(_noted(carried)),
-            wait=wait,
-        )
-    session.duration_ms = seconds_used() * 1e3
-    _finish(task, session, ended)
-    return ended.error
-
-
-def _book(session: AnalysisSession, prompt: int, completion: int) -> None:
-    """Books the tokens of an answer at once, so that a killed planner does not forget them."""
-    session.prompt_tokens += prompt
-    session.completion_tokens += completion
-    session.estimated_cost_usd = prices().cost_of(session.model, session.prompt_tokens, session.completion_tokens)
-    session.save(update_fields=["prompt_tokens", "completion_tokens", "estimated_cost_usd"])
+    try:
+        with Model(access) as model:
+            ended = converse(
+                messages(briefing),
+                tool_schemas(siblings=bool(subject.siblings)),
+                ask=lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
+                use=lambda arguments: _use(arguments, subject, session),
+                limits=Limits(tokens=session.token_cap),
+                seconds_used=seconds_used,
+                on_answer=lambda prompt, completion: _book(session, prompt, completion),
+                on_call=lambda carried: session.tool_calls.append(_noted(carried)),
+                wait=wait,
+            )
+        session.duration_ms = seconds_used() * 1e3
+        _finish(task, session, ended)
+    except Exception:
+        if _given_up(task, session):
+            raise
+        log_event(logger, Event.ANALYSIS_FAILED, endpoint=task.endpoint_id, kind="endpoint_deleted")
+        return Analysed(stored=False)
+    return Analysed(stored=True, error=ended.error)
 
 
 def _noted(carried: Carried) -> dict[str, str]:

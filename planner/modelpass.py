@@ -34,16 +34,14 @@ class Analyst:
         return {"model": self._access.model, "breaker": self._breaker.why_open()}
 
     def run(self, stop: Stop) -> int:
-        """Analyses what deserves a look, the most urgent first; returns how many sessions were stored.
+        """Analyses what deserves a look, owners taking turns; returns how many sessions were stored.
 
         A fault in one analysis is logged and disturbs no other. Nothing new is begun once a stop is requested.
         """
         if self._breaker.why_open() is not None:
             return 0
         at = now()
-        order = list(Trigger)
         chosen = [(trigger, item) for item in candidates(at) if (trigger := trigger_of(item, at)) is not None]
-        chosen.sort(key=lambda pair: order.index(pair[0]))
         if not chosen:
             return 0
         with ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="analysis") as pool:

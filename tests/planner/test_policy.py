@@ -6,11 +6,21 @@ from uuid import UUID
 
 import pytest
 
-from planner.policy import Candidate, LastSession, Trigger, body_shape, next_look, trigger_of
+from planner.numbers import usual_numbers
+from planner.policy import (
+    MOST_BY_THEIR_BODIES,
+    Candidate,
+    LastSession,
+    Trigger,
+    body_shape,
+    next_look,
+    trigger_of,
+    with_places,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ID = UUID(int=1)
-LAST = LastSession(NOW - timedelta(hours=2), 0, body_shape('{"a": 1}'))
+LAST = LastSession(NOW - timedelta(hours=2), 0, body_shape('{"a": 1}'), usual_numbers(['{"a": 1}', '{"a": 3}'] * 3))
 QUIET = Candidate(ID, ID, 0, NOW + timedelta(hours=1), LAST, '{"a": 2}', None, 1_000)
 
 
@@ -30,6 +40,26 @@ QUIET = Candidate(ID, ID, 0, NOW + timedelta(hours=1), LAST, '{"a": 2}', None, 1
         (replace(QUIET, body='{"b": 2}'), Trigger.SHAPE_CHANGED),
         (replace(QUIET, body="no JSON"), Trigger.SHAPE_CHANGED),
         (replace(QUIET, body=None), None),
+        (replace(QUIET, body='{"a": 6}'), Trigger.NUMBER_OUT_OF_RANGE),
+        (replace(QUIET, body='{"a": 6, "b": 1}'), Trigger.NUMBER_OUT_OF_RANGE),
+        (replace(QUIET, body='{"b": 2}', ran_since=False), None),
+        (replace(QUIET, next_analysis_at=NOW, ran_since=False), None),
+        (replace(QUIET, failure_count=1, ran_since=False), Trigger.FAILURES_ROSE),
+        (replace(QUIET, failure_count=1, last=replace(LAST, failure_count=2)), Trigger.FAILURES_ROSE),
+        (replace(QUIET, last=replace(LAST, next_analysis_at=NOW)), Trigger.DUE),
+        (replace(QUIET, failure_count=1, looks_this_hour=3), Trigger.FAILURES_ROSE),
+        (replace(QUIET, failure_count=1, looks_this_hour=4), None),
+        (replace(QUIET, last=replace(LAST, failure_count=2), looks_this_hour=4), None),
+        (replace(QUIET, body='{"b": 2}', looks_this_hour=4), None),
+        (replace(QUIET, failure_count=1, next_analysis_at=NOW, looks_this_hour=4), Trigger.DUE),
+        (
+            replace(
+                QUIET,
+                pause_ends_at=NOW + timedelta(minutes=4),
+                last=replace(LAST, analyzed_at=NOW - timedelta(minutes=6)),
+            ),
+            None,
+        ),
         (replace(QUIET, pause_ends_at=NOW + timedelta(minutes=9)), Trigger.PAUSE_ENDS),
         (replace(QUIET, pause_ends_at=NOW + timedelta(minutes=11)), None),
         (replace(QUIET, pause_ends_at=NOW), None),
@@ -41,7 +71,17 @@ def test_an_endpoint_deserves_a_look_for_a_reason(candidate: Candidate, trigger:
 
 @pytest.mark.parametrize(
     ("failures", "advised", "asked_in_ms", "minutes"),
-    [(0, False, None, 60), (0, True, None, 15), (2, True, None, 5), (2, True, 7_200_000, 120)],
+    [
+        (0, False, None, 60),
+        (0, True, None, 15),
+        (0, True, 300_000, 5),
+        (1, True, None, 5),
+        (2, True, None, 5),
+        (2, True, 7_200_000, 120),
+        (8, True, None, 20),
+        (8, True, 300_000, 20),
+        (5_000, False, 300_000, 60),
+    ],
 )
 def test_the_next_look_follows_the_state(failures: int, advised: bool, asked_in_ms: int | None, minutes: int) -> None:
     due = next_look(NOW, failure_count=failures, advised=advised, asked_in_ms=asked_in_ms)
@@ -63,3 +103,23 @@ def test_the_next_look_follows_the_state(failures: int, advised: bool, asked_in_
 )
 def test_a_shape_is_keys_and_types_not_values(left: str, right: str, same: bool) -> None:
     assert (body_shape(left) == body_shape(right)) is same
+
+
+def many(count: int, *, jobs: int = 1, owner: int = 1) -> list[Candidate]:
+    return [replace(QUIET, owner_id=UUID(int=owner), job_id=UUID(int=number % jobs)) for number in range(count)]
+
+
+def test_a_change_in_many_bodies_takes_the_places_of_its_job_and_owner_only() -> None:
+    assert len(list(with_places([], many(500)))) == 10
+    assert len(list(with_places([], many(500, jobs=100)))) == 50
+    assert len(list(with_places(many(48, jobs=100), many(500, jobs=100)))) == 50
+    chosen = many(10)
+    assert list(with_places(chosen, many(500))) == chosen
+    other = replace(QUIET, owner_id=UUID(int=2), job_id=UUID(int=7))
+    assert list(with_places(chosen, [*many(500), other])) == [*chosen, other]
+
+
+def test_bodies_are_read_no_further_than_the_places_of_the_pass_reach() -> None:
+    waiting = iter([each for owner in range(10) for each in many(50, jobs=50, owner=owner)])
+    assert len(list(with_places([], waiting))) == MOST_BY_THEIR_BODIES
+    assert len(list(waiting)) == 500 - MOST_BY_THEIR_BODIES
