@@ -1,4 +1,7 @@
-"""The planner worker: a quick pass of rules and heuristics, beside it a slower pass of the model where there is one."""
+"""The planner worker: a quick pass of rules and heuristics, beside it a slower pass of the model where there is one.
+
+Beside both, a sweep closes proposals that have ended and judges what they did; a fault in it delays neither.
+"""
 
 import logging
 import random
@@ -15,12 +18,16 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import beat, farewell
 from jobs.models import WorkerKind
 from planner.rulespass import Passed, rules_pass
+from planner.scoring import score_the_ended
+from planner.snapshots import now
 from planner.verdicts import end_the_ended
 
 logger = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
-SWEEP_EVERY_PASSES = 30
+SWEEP_EVERY = 60.0
+SCORED_AT_ONCE = 500
+MOST_SCORED_IN_A_SWEEP = 10 * SCORED_AT_ONCE
 LONGEST_BACKOFF = 30.0
 JOIN_TIME = 25.0
 
@@ -55,18 +62,21 @@ class Planner:
         self._stop = stop
         self._model = model
         self._last_pass_at: datetime | None = None
-        self._passes = 0
-        self._figures = {"rules_passes": 0, "proposals": 0, "sessions": 0, "failed_passes": 0}
+        self._figures = {"rules_passes": 0, "proposals": 0, "sessions": 0, "scored": 0, "failed_passes": 0}
 
     def run_once(self) -> None:
-        """One pass of the rules, then one of the model. Raises what they raise."""
+        """One pass of the rules, one sweep, then one pass of the model. Raises what they raise."""
         self.rules_pass()
+        self.sweep()
         self.model_pass()
 
     def run(self) -> None:
         """Works until a stop is requested; a failing pass is logged, and the next one starts anew."""
         log_event(logger, Event.WORKER_STARTED, worker=self.name, model=self._model is not None)
-        threads = [self._thread("heartbeat", BEAT_EVERY, self._beat)]
+        threads = [
+            self._thread("heartbeat", BEAT_EVERY, self._beat),
+            self._thread("sweep", SWEEP_EVERY, self.sweep),
+        ]
         if self._model is not None:
             threads.append(self._thread("model", self._options.analysis_interval, self.model_pass))
         self._repeat("rules", self._options.rules_interval, self.rules_pass)
@@ -81,11 +91,8 @@ class Planner:
         log_event(logger, Event.WORKER_STOPPED, worker=self.name)
 
     def rules_pass(self) -> Passed:
-        """One pass of rules and heuristics; now and then proposals that have ended are closed too."""
+        """One pass of rules and heuristics."""
         passed = rules_pass(last_pass_at=self._last_pass_at, heuristics=self._options.heuristics)
-        if self._passes % SWEEP_EVERY_PASSES == 0:
-            end_the_ended(passed.began_at)
-        self._passes += 1
         self._last_pass_at = passed.began_at
         self._figures["rules_passes"] += 1
         self._figures["proposals"] += passed.stored
@@ -93,6 +100,18 @@ class Planner:
             facts: dict[str, Any] = {"looked_at": passed.looked_at, "stored": passed.stored}
             log_event(logger, Event.PASS_COMPLETED, worker=self.name, kind="rules", **facts)
         return passed
+
+    def sweep(self) -> int:
+        """Closes proposals that have ended, and judges what they did; returns how many were judged."""
+        end_the_ended(now())
+        scored = 0
+        while scored < MOST_SCORED_IN_A_SWEEP and not self._stop.requested():
+            batch = score_the_ended(SCORED_AT_ONCE)
+            scored += batch
+            if batch < SCORED_AT_ONCE:
+                break
+        self._figures["scored"] += scored
+        return scored
 
     def model_pass(self) -> int:
         """One pass of the model, where there is one; returns how many sessions were stored."""

@@ -88,6 +88,6 @@ def test_the_worker_comes_back_after_its_connections_were_cut(run: Callable[...,
 def test_the_worker_shows_that_it_lives_and_says_goodbye(run: Callable[..., Stop]) -> None:
     stop = run()
     eventually(lambda: WorkerHeartbeat.objects.filter(worker="planner-t", kind="planner", stopped_at=None).exists())
-    assert set(WorkerHeartbeat.objects.get().facts) >= {"model", "rules_passes", "proposals", "failed_passes"}
+    assert set(WorkerHeartbeat.objects.get().facts) >= {"model", "rules_passes", "proposals", "scored", "failed_passes"}
     stop.request()
     eventually(lambda: WorkerHeartbeat.objects.filter(worker="planner-t", stopped_at__isnull=False).exists())
