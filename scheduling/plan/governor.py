@@ -263,7 +263,10 @@ def _with_pause(
 def _with_retry(
     facts: EndpointFacts, now: datetime, chosen: _Option | None, rejected: list[Candidate]
 ) -> tuple[_Option | None, bool]:
-    """The retry if it comes before the next slot, and whether it is dropped. A pause holds it back."""
+    """The retry if it comes before the next slot, and whether it is dropped. A pause holds it back.
+
+    One that is due by now goes before what is due now by a hint: else the slot of a lost worker would be forgotten.
+    """
     retry = facts.retry
     if retry is None:
         return chosen, False
@@ -279,7 +282,7 @@ def _with_retry(
         return chosen, True
     if chosen is None:
         return option, False
-    if option.run_at < chosen.run_at:
+    if option.run_at < chosen.run_at or option.run_at == chosen.run_at <= now:
         rejected.append(chosen.judged(Verdict.LATER))
         return option, False
     rejected.append(option.judged(Verdict.DROPPED, "the next slot comes first"))

@@ -740,6 +740,28 @@ CANDIDATES: dict[str, tuple[EndpointFacts, list[tuple[str, float | None, str, st
         interval(SECOND, retry=retry(seconds=2)),
         [("baseline-interval", 1, "chosen", ""), ("retry", 2, "dropped", "the next slot comes first")],
     ),
+    "a retry due now before a one-shot due now": (
+        replace(BASE, last_slot_at=from_noon(minutes=-1), retry=retry(seconds=0), oneshot_hint=oneshot(seconds=-5)),
+        [
+            ("retry", 0, "chosen", ""),
+            ("baseline-interval", 300, "later", ""),
+            ("ai-oneshot", 0, "later", "moved from 11:59:55 UTC"),
+        ],
+    ),
+    "a retry due now before a hinted interval due now": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-1),
+            last_started_at=from_noon(minutes=-1),
+            retry=Retry(NOON, from_noon(minutes=-1), 2, 3, after_loss=True),
+            interval_hint=hint(30 * SECOND),
+        ),
+        [
+            ("retry", 0, "chosen", ""),
+            ("baseline-interval", 300, "overridden", ""),
+            ("ai-interval", 0, "later", ""),
+        ],
+    ),
     "a retry held back by a pause": (
         cron("0 9 * * *", retry=retry(seconds=2), paused_until=from_noon(minutes=10)),
         [
