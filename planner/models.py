@@ -62,6 +62,9 @@ class AnalysisSession(models.Model):
         ]
         indexes = [
             models.Index(fields=["endpoint", "-analyzed_at"], name="sessions_by_endpoint"),
+            models.Index(
+                fields=["endpoint", "-analyzed_at"], condition=Q(backend=Backend.OPENAI), name="sessions_of_the_model"
+            ),
             models.Index(fields=["owner", "-analyzed_at"], name="sessions_by_owner"),
             models.Index(fields=["analyzed_at"], name="sessions_by_time"),
         ]

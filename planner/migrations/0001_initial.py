@@ -90,6 +90,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='analysissession',
+            index=models.Index(condition=models.Q(('backend', 'openai')), fields=['endpoint', '-analyzed_at'], name='sessions_of_the_model'),
+        ),
+        migrations.AddIndex(
+            model_name='analysissession',
             index=models.Index(fields=['owner', '-analyzed_at'], name='sessions_by_owner'),
         ),
         migrations.AddIndex(
