@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,8 +19,9 @@ from tests.chaos.arena import LEASE_SECONDS, Fleet, Postgres
 from tests.chaos.target import Target, recording_target
 
 if TYPE_CHECKING:
-    from jobs.models import Endpoint
-    from tests.chaos.checker import EndpointFacts, Report, RunFacts
+    from tests.chaos.checker import Report
+    from tests.chaos.facts import EndpointFacts, RunFacts
+    from tests.chaos.population import Population
 
 # After the last fault: a lease runs out, what was lost is repeated, and what was missed is made up for.
 CALM = LEASE_SECONDS + 6.0
@@ -63,11 +63,13 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
     from django.core.management import call_command
 
     from tests.chaos.checker import check
-    from tests.chaos.injector import FAULTS, Editors, Injector
+    from tests.chaos.editors import Editors, prepare_journal
+    from tests.chaos.injector import FAULTS, Injector
+    from tests.chaos.population import make_population
 
     call_command("migrate", verbosity=0)
-    endpoints = _make_endpoints(target, options.endpoints)
-    steady, edited = endpoints[: len(endpoints) * 2 // 3], endpoints[len(endpoints) * 2 // 3 :]
+    prepare_journal()
+    population = make_population(target, options.endpoints, seed=options.seed, seconds=options.seconds)
     fleet = Fleet(folder, options.schedulers)
     injector = Injector(
         fleet=fleet,
@@ -77,10 +79,13 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
         pause=options.pause,
         outage=options.outage,
     )
-    print(f"seed {options.seed}, {options.schedulers} schedulers, {len(endpoints)} endpoints, {options.seconds:.0f} s")
+    print(
+        f"seed {options.seed}, {options.schedulers} schedulers, {len(population.kinds)} endpoints,"
+        f" {options.seconds:.0f} s of faults"
+    )
     try:
         _wait_for_runs()
-        with Editors(edited, seed=options.seed) as editors:
+        with Editors(population, seed=options.seed) as editors:
             injector.run(options.seconds)
         editors.settle()
         died = fleet.died()
@@ -89,36 +94,12 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
         codes = fleet.drain()
     finally:
         fleet.close()
-    runs = _runs()
-    facts = _endpoints({endpoint.pk for endpoint in steady})
-    report = check(target.calls(), runs, facts, fleet.freezes, ended_at=ended_at)
+    report = check(target.calls(), _runs(), _endpoints(population), editors.changes, injector.faults, ended_at=ended_at)
     report.violations += [f"a scheduler ended by itself with {code}" for code in died]
     report.violations += [f"a scheduler ended with {code} when it was told to stop" for code in codes if code]
     report.figures.update(Counter({f"fault {kind}": count for kind, count in injector.done.items()}))
     report.figures.update(Counter({f"change {kind}": count for kind, count in editors.done.items()}))
     return report
-
-
-def _make_endpoints(target: Target, count: int) -> "Sequence[Endpoint]":
-    """Endpoints of every kind: 1 to 5 s, some slow, some that want to be called at most once."""
-    from tests.support.factories import make_endpoint, make_job, make_user
-
-    jobs = [make_job(make_user()) for _ in range(3)]
-    made = []
-    for number in range(count):
-        label = f"e{number}"
-        slow = number % 6 == 5
-        made.append(
-            make_endpoint(
-                jobs[number % 3],
-                name=label,
-                url=target.url(label, milliseconds=2_000 if slow else 0, host=f"127.0.0.{1 + number % 7}"),
-                baseline_interval_ms=1_000 * (1 + number % 5),
-                on_worker_loss="skip" if number % 10 == 9 else "retry",
-                planner_mode="off",
-            )
-        )
-    return made
 
 
 def _wait_for_runs() -> None:
@@ -139,7 +120,7 @@ def _database_now() -> datetime:
 
 def _runs() -> "list[RunFacts]":
     from jobs.models import Run
-    from tests.chaos.checker import RunFacts
+    from tests.chaos.facts import RunFacts
 
     return [
         RunFacts(
@@ -151,6 +132,9 @@ def _runs() -> "list[RunFacts]":
             status=run.status,
             error_kind=run.error_kind,
             claimed_at=run.claimed_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            fence=run.fence,
             worker=run.worker,
             coalesced_slots=run.coalesced_slots,
             planned_at=datetime.fromisoformat(run.decision["inputs"]["now"]),
@@ -159,21 +143,24 @@ def _runs() -> "list[RunFacts]":
     ]
 
 
-def _endpoints(steady: set[object]) -> "list[EndpointFacts]":
+def _endpoints(population: "Population") -> "list[EndpointFacts]":
     from jobs.models import Endpoint
-    from tests.chaos.checker import EndpointFacts
+    from tests.chaos.facts import EndpointFacts
+    from tests.chaos.population import Kind
 
     return [
         EndpointFacts(
             id=endpoint.pk,
             label=endpoint.name,
-            steady=endpoint.pk in steady,
+            steady=population.kinds[endpoint.pk] is Kind.GRID,
             repeats=endpoint.on_worker_loss == "retry",
             interval=timedelta(milliseconds=endpoint.baseline_interval_ms or 0),
             anchor_at=endpoint.anchor_at,
             next_run_at=endpoint.next_run_at,
             lease_owner=endpoint.lease_owner,
             lease_until=endpoint.lease_until,
+            once_at=endpoint.run_once_at,
+            retry_limit=endpoint.retry_limit,
         )
         for endpoint in Endpoint.objects.all()
     ]

@@ -15,11 +15,11 @@ import psycopg
 
 from cronicorn.postgres.address import Address
 from cronicorn.postgres.embedded import EmbeddedServer, StopMode
-from tests.chaos.checker import Freeze
+from tests.chaos.facts import LEASE, POLL, Freeze
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 DATABASE = "chaos"
-LEASE_SECONDS = 5
+LEASE_SECONDS = int(LEASE.total_seconds())
 
 
 class Postgres:
@@ -64,9 +64,11 @@ class Scheduler:
     log: Path
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] = field(init=False)
+    started_at: datetime = field(init=False)
     frozen: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        self.started_at = datetime.now(UTC)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run_scheduler", *self.arguments],
@@ -94,7 +96,7 @@ class Fleet:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
-        self._arguments = ("--poll-interval", "1", "--per-host", "200")
+        self._arguments = ("--poll-interval", str(int(POLL.total_seconds())), "--per-host", "200")
         self._frozen: list[tuple[Scheduler, datetime, datetime]] = []
         self.freezes: list[Freeze] = []
         self.schedulers = [self._start() for _ in range(count)]
@@ -106,6 +108,10 @@ class Fleet:
     def awake(self) -> list[Scheduler]:
         """Those that are not stopped."""
         return [scheduler for scheduler in self.schedulers if not scheduler.frozen]
+
+    def settled(self, age: timedelta) -> list[Scheduler]:
+        """Those that are not stopped and were started at least so long ago."""
+        return [scheduler for scheduler in self.awake if scheduler.started_at <= datetime.now(UTC) - age]
 
     def replace(self, scheduler: Scheduler) -> None:
         """Kills a scheduler and starts another in its place."""
@@ -128,7 +134,7 @@ class Fleet:
                 scheduler.frozen = False
                 # The first moments after waking belong to the freeze: the process does not know of it yet.
                 ended_at = datetime.now(UTC) + timedelta(seconds=1)
-                self.freezes.append(Freeze(scheduler.process.pid, began_at, ended_at))
+                self.freezes.append(Freeze(began_at, ended_at, scheduler.process.pid))
                 self._frozen.remove(entry)
 
     def died(self) -> list[int]:

@@ -2,7 +2,8 @@
 
 Each due slot of an active endpoint is started at least once, never early and never by two workers that hold a valid
 lease; a repeat carries the same key and a higher attempt; calls of one endpoint do not overlap, unless the worker of
-the first stood still; slots that passed while nobody could claim are folded into one run and counted.
+the first stood still; slots that passed while nobody could claim are folded into one run and counted. What people
+ask for is served in its time (`people`), and each attempt that is lost or failed is made again (`attempts`).
 """
 
 from collections import Counter, defaultdict
@@ -12,63 +13,13 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
 
-LOSSES_THAT_GIVE_UP = 3
+from tests.chaos.attempts import LOSSES_THAT_GIVE_UP, lost_attempts, wrong_results, wrong_retries
+from tests.chaos.facts import SLACK, Call, Change, EndpointFacts, Faults, Freeze, RunFacts, Window
+from tests.chaos.holdups import closed, free_between, in_hand
+from tests.chaos.people import calls_in_pauses, pauses_of_nobody, wrong_intervals, wrong_oneshots, wrong_presses
+
 # By how much a plan may lie behind the end: a scheduler that is told to stop claims nothing more.
 END_SLACK = timedelta(seconds=3)
-
-
-@dataclass(frozen=True)
-class Call:
-    """What the target saw; `finished_at` is None for a call that never ended."""
-
-    label: str
-    key: str
-    slot: datetime
-    attempt: int
-    received_at: datetime
-    finished_at: datetime | None
-    answered: bool
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """A row of `runs`; `planned_at` is when the decision behind it was taken."""
-
-    endpoint_id: UUID
-    slot: datetime
-    due_at: datetime
-    attempt: int
-    source: str
-    status: str
-    error_kind: str | None
-    claimed_at: datetime
-    worker: str
-    coalesced_slots: int
-    planned_at: datetime
-
-
-@dataclass(frozen=True)
-class EndpointFacts:
-    """A row of `job_endpoints` at the end. `steady` tells that nobody changed it, so that its grid is known."""
-
-    id: UUID
-    label: str
-    steady: bool
-    repeats: bool
-    interval: timedelta
-    anchor_at: datetime
-    next_run_at: datetime | None
-    lease_owner: str | None
-    lease_until: datetime | None
-
-
-@dataclass(frozen=True)
-class Freeze:
-    """A worker process that stood still."""
-
-    pid: int
-    began_at: datetime
-    ended_at: datetime
 
 
 @dataclass
@@ -89,40 +40,72 @@ def check(
     calls: Sequence[Call],
     runs: Sequence[RunFacts],
     endpoints: Sequence[EndpointFacts],
-    freezes: Sequence[Freeze],
+    changes: Sequence[Change],
+    faults: Faults,
     *,
     ended_at: datetime,
 ) -> Report:
-    """Everything that can be said against the schedulers, after they ended at `ended_at`."""
+    """Everything that can be said against the schedulers, after they ended at `ended_at`.
+
+    The changes of one endpoint stand in the order in which they were made.
+    """
     report = Report()
     by_label = {endpoint.label: endpoint for endpoint in endpoints}
     by_id: dict[UUID, list[RunFacts]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: (run.claimed_at, run.attempt)):
+    for run in sorted(runs, key=lambda run: run.fence):
         by_id[run.endpoint_id].append(run)
     calls_of: dict[str, list[Call]] = defaultdict(list)
     for call in sorted(calls, key=lambda call: call.received_at):
         calls_of[call.label].append(call)
+    changes_of: dict[UUID, list[Change]] = defaultdict(list)
+    for change in changes:
+        changes_of[change.endpoint_id].append(change)
     for key, deliveries in _deliveries(calls).items():
         if len(deliveries) > 1:
             report.violations.append(f"the key {key} was used for {sorted(deliveries)}")
     for label in sorted(calls_of.keys() - by_label.keys()):
         report.violations.append(f"{label}: called, but no endpoint has that name")
     for endpoint in endpoints:
-        own_runs, own_calls = by_id[endpoint.id], calls_of[endpoint.label]
-        found = [
-            *_wrong_calls(endpoint, own_calls, own_runs),
-            *_overlaps(own_calls, own_runs, freezes),
-            *_wrong_runs(endpoint, own_runs, own_calls),
-            *_stuck(endpoint, ended_at),
-        ]
-        if endpoint.steady:
-            found += _lost_slots(endpoint, own_runs, report.figures)
+        own = by_id[endpoint.id], calls_of[endpoint.label], changes_of[endpoint.id]
+        found = _against(endpoint, *own, faults, ended_at, report.figures)
         report.violations += [f"{endpoint.label}: {text}" for text in found]
     report.figures.update(f"runs {run.status}" for run in runs)
+    report.figures.update(f"due by {run.source}" for run in runs)
     report.figures["calls"] = len(calls)
     report.figures["repeats"] = sum(call.attempt > 1 for call in calls)
     report.figures["slots folded"] = sum(run.coalesced_slots for run in runs)
     return report
+
+
+def _against(
+    endpoint: EndpointFacts,
+    runs: Sequence[RunFacts],
+    calls: Sequence[Call],
+    changes: Sequence[Change],
+    faults: Faults,
+    ended_at: datetime,
+    figures: Counter[str],
+) -> Iterable[str]:
+    """What is wrong with one endpoint; its runs are in the order of their fences."""
+    busy = [*faults.windows, *map(in_hand, runs)]
+    held = [*busy, *closed(changes, ended_at)]
+    yield from _wrong_calls(endpoint, calls, runs)
+    yield from _late_calls(calls, runs, [*faults.windows, *closed(changes, ended_at)])
+    yield from _overlaps(calls, runs, faults.freezes)
+    yield from wrong_results(endpoint, runs, calls)
+    yield from lost_attempts(endpoint, runs, changes, held, ended_at)
+    yield from wrong_presses(runs, changes, busy, ended_at)
+    yield from wrong_oneshots(runs, changes, held, ended_at)
+    yield from wrong_intervals(runs, changes, held, ended_at)
+    yield from calls_in_pauses(runs, calls, changes, faults, ended_at)
+    yield from pauses_of_nobody(runs, changes)
+    yield from _stuck(endpoint, runs, ended_at)
+    if endpoint.retry_limit:
+        yield from wrong_retries(endpoint, runs, held, ended_at)
+    if endpoint.once_at is not None:
+        yield from _wrong_once(endpoint.once_at, runs, held, ended_at)
+    if endpoint.steady:
+        yield from _lost_slots(endpoint, runs, figures)
 
 
 def _deliveries(calls: Sequence[Call]) -> dict[str, set[tuple[str, datetime]]]:
@@ -170,33 +153,42 @@ def _overlaps(calls: Sequence[Call], runs: Sequence[RunFacts], freezes: Sequence
             yield f"the slots {first.slot} and {second.slot} overlap by {first.finished_at} > {second.received_at}"
 
 
-def _wrong_runs(endpoint: EndpointFacts, runs: Sequence[RunFacts], calls: Sequence[Call]) -> Iterable[str]:
-    """Runs that ended wrongly, successes without a call, repeats without a reason, slots that succeeded twice."""
-    answered = {(call.slot, call.attempt) for call in calls if call.answered}
-    statuses = {(run.slot, run.attempt): run.status for run in runs}
-    for run in runs:
-        at = f"attempt {run.attempt} of the slot {run.slot}"
-        if run.status not in ("success", "abandoned"):
-            yield f"{at} is {run.status} ({run.error_kind})"
-        if run.status == "success" and (run.slot, run.attempt) not in answered:
-            yield f"{at} is a success that the target never answered"
-        if run.attempt > 1 and statuses.get((run.slot, run.attempt - 1)) != "abandoned":
-            yield f"{at} repeats an attempt that was not lost"
-        if run.claimed_at < run.planned_at:
-            yield f"{at} was claimed before it was planned"
-    for slot, count in Counter(run.slot for run in runs if run.status == "success").items():
-        if count > 1:
-            yield f"{count} results of the slot {slot} count"
+def _late_calls(calls: Sequence[Call], runs: Sequence[RunFacts], held: Sequence[Window]) -> Iterable[str]:
+    """Calls that came long after they were due, although no fault, no pause and no other call held them up."""
+    known = {(run.slot, run.attempt): run for run in runs}
+    for call in calls:
+        run = known.get((call.slot, call.attempt))
+        if run is None or run.begun_at - run.due_at <= SLACK:
+            continue
+        others = [in_hand(other) for other in runs if other.fence != run.fence]
+        free = free_between(run.due_at, run.begun_at, [*held, *others])
+        if free > SLACK:
+            yield f"the slot {call.slot} was due at {run.due_at} and called {free} late, with nothing in its way"
 
 
-def _stuck(endpoint: EndpointFacts, ended_at: datetime) -> Iterable[str]:
+def _stuck(endpoint: EndpointFacts, runs: Sequence[RunFacts], ended_at: datetime) -> Iterable[str]:
     """Endpoints that nothing would ever call again, or that should have been called before the end."""
     if endpoint.lease_owner is not None:
         yield f"is still held by {endpoint.lease_owner} until {endpoint.lease_until}"
     if endpoint.next_run_at is None:
-        yield "has no plan"
+        if endpoint.once_at is None or not runs:
+            yield "has no plan"
     elif endpoint.next_run_at < ended_at - END_SLACK:
         yield f"has been due since {endpoint.next_run_at}, {ended_at - endpoint.next_run_at} before the end"
+
+
+def _wrong_once(
+    once_at: datetime, runs: Sequence[RunFacts], held: Sequence[Window], ended_at: datetime
+) -> Iterable[str]:
+    """Slots beside the one that was asked for, other than by hand, and the one if it never ran."""
+    by_hand = {run.slot for run in runs if run.source == "manual"}
+    slots = {run.slot for run in runs} - by_hand
+    for slot in sorted(slots - {once_at}):
+        yield f"runs once, at {once_at}, and ran for {slot}"
+    if once_at not in slots:
+        free = free_between(once_at, ended_at, held)
+        if free > SLACK:
+            yield f"runs once, at {once_at}, and never did, with {free} in which it could"
 
 
 def _lost_slots(endpoint: EndpointFacts, runs: Sequence[RunFacts], figures: Counter[str]) -> Iterable[str]:

@@ -29,7 +29,8 @@ class Mutant:
 CLAIMS, SETTLEMENT = "tests/scheduling/test_claims.py", "tests/scheduling/test_settlement.py"
 PROCESSES, MACHINE = "tests/scheduling/test_processes.py", "tests/scheduling/test_state_machine.py"
 KEEPER, ANSWERS = "tests/scheduling/test_keeper.py", "tests/chaos/test_lost_answers.py"
-FAULTS = "tests/scheduling/test_faults.py"
+FAULTS, WORKER = "tests/scheduling/test_faults.py", "tests/scheduling/test_worker.py"
+GOVERNOR = "tests/scheduling/test_governor.py"
 
 MUTANTS = (
     Mutant(
@@ -105,6 +106,55 @@ MUTANTS = (
             f"{CLAIMS}::test_lost_call_is_abandoned_and_its_slot_repeated_with_the_next_attempt",
             f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
         ),
+    ),
+    Mutant(
+        "a retry repeats the same attempt",
+        "scheduling/plan/row.py",
+        (
+            (
+                "row.retry_slot_at, row.retry_attempt = slot_at, attempt + 1",
+                "row.retry_slot_at, row.retry_attempt = slot_at, attempt",
+            ),
+        ),
+        (f"{SETTLEMENT}::test_retry_keeps_the_slot_and_raises_the_attempt",),
+    ),
+    Mutant(
+        "a lost slot gives way to a hint that is due",
+        "scheduling/plan/governor.py",
+        (
+            (
+                "if option.run_at < chosen.run_at or option.run_at == chosen.run_at <= now:",
+                "if option.run_at < chosen.run_at:",
+            ),
+        ),
+        (f"{GOVERNOR}::test_candidates_and_their_verdicts",),
+    ),
+    Mutant(
+        "a claim uses up no slot",
+        "scheduling/ledger/claims.py",
+        (("last_slot_at = GREATEST(e.last_slot_at, e.next_slot_at),", "last_slot_at = e.last_slot_at,"),),
+        (
+            f"{WORKER}::test_one_shot_endpoint_runs_once",
+            f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
+        ),
+    ),
+    Mutant(
+        "a claim uses up no one-shot hint",
+        "scheduling/ledger/claims.py",
+        (
+            ("THEN e.ai_hint_next_run_at END,", "THEN e.ai_hint_next_run_at ELSE e.ai_hint_next_run_at END,"),
+            (
+                "THEN e.ai_hint_next_run_expires_at END,",
+                "THEN e.ai_hint_next_run_expires_at ELSE e.ai_hint_next_run_expires_at END,",
+            ),
+        ),
+        (f"{WORKER}::test_oneshot_hint_is_consumed_by_its_run",),
+    ),
+    Mutant(
+        "a claim uses up no run-now",
+        "scheduling/ledger/claims.py",
+        (("THEN e.manual_run_at END,", "THEN e.manual_run_at ELSE e.manual_run_at END,"),),
+        (f"{WORKER}::test_run_now_runs_once_beside_the_grid",),
     ),
     Mutant(
         "no call is canceled for want of a lease",

@@ -1,7 +1,8 @@
 """A target in a process of its own that logs every call: who was called for which slot, and from when to when.
 
 `python -m tests.chaos.target LOG` prints its port and serves until its standard input ends. A path is
-`/LABEL?ms=DURATION`; each call is one line of JSON when it arrives and one when it ends.
+`/LABEL?ms=DURATION&failing=PERCENT`; each call is one line of JSON when it arrives and one when it ends. Which calls
+fail follows from the label, the slot and the attempt.
 """
 
 import json
@@ -18,11 +19,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from zlib import crc32
 
-from tests.chaos.checker import Call
+from tests.chaos.facts import Call
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+_REST = b"\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+ANSWERS = {True: b"HTTP/1.1 200 OK" + _REST, False: b"HTTP/1.1 500 Internal Server Error" + _REST}
 
 
 class _Recorder(socketserver.BaseRequestHandler):
@@ -39,18 +42,21 @@ class _Recorder(socketserver.BaseRequestHandler):
         first, *lines = head.decode("latin-1").split("\r\n")
         parts = urlsplit(first.split(" ")[1])
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        label, query = parts.path.lstrip("/"), parse_qs(parts.query)
+        slot, attempt = headers.get("cronicorn-scheduled-for"), headers.get("cronicorn-attempt", "0")
+        ok = crc32(f"{label} {slot} {attempt}".encode()) % 100 >= int(query.get("failing", ["0"])[0])
         number = self._log(
-            label=parts.path.lstrip("/"),
+            label=label,
             key=headers.get("idempotency-key"),
-            slot=headers.get("cronicorn-scheduled-for"),
-            attempt=int(headers.get("cronicorn-attempt", "0")),
+            slot=slot,
+            attempt=int(attempt),
             received_at=time.time(),
+            ok=ok,
         )
-        milliseconds = int(parse_qs(parts.query).get("ms", ["0"])[0])
-        answered = self._wait_for_the_client_to_leave(milliseconds / 1000)
+        answered = self._wait_for_the_client_to_leave(int(query.get("ms", ["0"])[0]) / 1000)
         if answered:
             try:
-                self.request.sendall(ANSWER)
+                self.request.sendall(ANSWERS[ok])
             except OSError:
                 answered = False
         self._log(number, finished_at=time.time(), answered=answered)
@@ -111,9 +117,9 @@ class Target:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
-    def url(self, label: str, *, milliseconds: int = 0, host: str = "127.0.0.1") -> str:
-        """The address under which a label is called; the answer takes so long."""
-        return f"http://{host}:{self.port}/{label}?ms={milliseconds}"
+    def url(self, label: str, *, milliseconds: int = 0, failing: int = 0, host: str = "127.0.0.1") -> str:
+        """The address under which a label is called; the answer takes so long, and so many in a hundred fail."""
+        return f"http://{host}:{self.port}/{label}?ms={milliseconds}&failing={failing}"
 
     def calls(self) -> list[Call]:
         """Every call so far, in the order of their arrival."""
@@ -141,6 +147,7 @@ def _call(start: dict[str, object], end: dict[str, object] | None) -> Call:
         received_at=_instant(start["received_at"]),
         finished_at=_instant(end["finished_at"]) if end is not None else None,
         answered=end is not None and bool(end["answered"]),
+        ok=bool(start["ok"]),
     )
 
 
