@@ -1,22 +1,27 @@
 """What rules and heuristics advise for one endpoint, given its latest runs and what is in force. Pure.
 
 Advice is given when something is to be written: a hint that says the same and is not yet at half of its life is
-left alone, and a rule's hint is dropped only after two runs in a row that its rules did not match.
+left alone. What makes an endpoint flap is damped: a rule's hint is dropped only after two runs in a row that no rule
+matched, and one that was eased `MOST_TURNS` times within an hour stays until its time to live ends. The other way
+about, a heuristic that had to take back its slower pace as often does not slow down again within the hour.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from jobs.conditions import Observation
-from jobs.rules import Clear, Pause, Rule, RuleVerdict, RunSibling, SetInterval, verdicts
+from jobs.rules import Clear, Pause, Rule, RuleVerdict, SetInterval, verdicts
 from planner.heuristics import slow_down, wait_as_asked
-from planner.judgement import InForce, says_the_same
-from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
+from planner.judgement import InForce, may_clear, says_the_same
+from planner.proposals import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
 
 SLOW_TTL = timedelta(hours=1)
 DAY_MINUTES = 1_440
+MOST_TURNS = 3
+TURNS_WITHIN = timedelta(hours=1)
+_NOT_OVER = ", and that is not over yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,11 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """An endpoint with new runs, as the rules pass sees it; runs are newest first, at least one."""
+    """An endpoint with new runs, as the rules pass sees it; runs are newest first, at least one.
+
+    `next_run_at` is the stored plan, in which a pause counts. `turns` counts for each speaker how often within
+    `TURNS_WITHIN` its interval hint was dropped by its own word or replaced by a slower one.
+    """
 
     endpoint_id: UUID
     interval_ms: int | None
@@ -41,6 +50,16 @@ class Watched:
     oneshot_hint: InForce | None
     pause: InForce | None
     runs: Sequence[SeenRun]
+    turns: Mapping[Speaker, int] = field(default_factory=dict)
+
+    def set_by(self, speaker: Speaker) -> InForce | None:
+        """The interval hint in force, where it is this speaker's."""
+        hint = self.interval_hint
+        return hint if hint is not None and hint.speaker is speaker else None
+
+    def flaps(self, speaker: Speaker) -> bool:
+        """Whether the speaker turned about so often that it must not again for now."""
+        return self.turns.get(speaker, 0) >= MOST_TURNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +81,10 @@ class Advice:
 def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]:
     """What the owner's rules say, and where they are silent, the heuristics."""
     runs = [run.observation for run in watched.runs]
-    found = verdicts(watched.rules, runs)
-    before = verdicts(watched.rules, runs[1:])
+    hint = watched.set_by(Speaker.RULE)
+    in_force = hint.key if hint is not None else None
+    found = verdicts(watched.rules, runs, in_force=in_force)
+    before = verdicts(watched.rules, runs[1:], in_force=in_force)
     advice = list(_by_rules(watched, found, before, now))
     if heuristics:
         if "pause" not in found:
@@ -77,45 +98,69 @@ def _by_rules(
     watched: Watched, found: dict[str, RuleVerdict], before: dict[str, RuleVerdict], now: datetime
 ) -> Iterable[Advice]:
     for kind, verdict in found.items():
-        key, reason = verdict.rule.key, verdict.reason
+        key, reason = verdict.rule.key, (verdict.reason or _not_over(watched))[:MAX_REASON]
         match verdict.rule.then:
             case SetInterval(interval_ms=interval_ms, ttl_minutes=ttl):
                 wish = ProposeInterval(interval_ms=interval_ms, ttl_minutes=ttl, reason=reason)
-                if not says_the_same(watched.interval_hint, Speaker.RULE, key, wish, now):
+                if _may_turn_to(watched, wish) and not says_the_same(
+                    watched.interval_hint, Speaker.RULE, key, wish, now
+                ):
                     yield Advice(Speaker.RULE, wish, key)
             case Clear():
                 hints = (watched.interval_hint, watched.oneshot_hint)
-                if any(hint is not None and not hint.speaker.outranks(Speaker.RULE) for hint in hints):
+                if _may_turn_to(watched, None) and any(may_clear(hint, Speaker.RULE, False) for hint in hints):
                     yield Advice(Speaker.RULE, ClearHints(reason=reason), key)
             case Pause(minutes=minutes):
                 until = now + timedelta(minutes=minutes)
-                if _would_rest_longer(watched, until):
+                if _would_rest_longer(watched, until, Speaker.RULE):
                     yield Advice(Speaker.RULE, PauseUntil(until=until, reason=reason), key)
-            case RunSibling(sibling=sibling, ttl_minutes=ttl):
-                yield Advice(
-                    Speaker.RULE,
-                    ProposeNextTime(next_run_at=now, ttl_minutes=ttl, reason=reason, endpoint=sibling),
-                    key,
-                    new_match=kind not in before,
-                    again_after=timedelta(minutes=ttl),
+            case _ as run:
+                wake = ProposeNextTime(
+                    next_run_at=now, ttl_minutes=run.ttl_minutes, reason=reason, endpoint=run.sibling
                 )
-    hint = watched.interval_hint
-    silent = "interval" not in found and "interval" not in before and len(watched.runs) > 1
-    if silent and hint is not None and hint.speaker is Speaker.RULE:
-        wanted = ClearHints(reason="no rule matched the last 2 runs")
-        yield Advice(Speaker.RULE, wanted, hint.key, own_only=True)
+                again_after = timedelta(minutes=run.ttl_minutes)
+                yield Advice(Speaker.RULE, wake, key, new_match=kind not in before, again_after=again_after)
+    yield from _silence(watched, found, before)
+
+
+def _silence(watched: Watched, found: dict[str, RuleVerdict], before: dict[str, RuleVerdict]) -> Iterable[Advice]:
+    """Drops a rule's hint that no rule asks for any more."""
+    hint = watched.set_by(Speaker.RULE)
+    if hint is None or "interval" in found:
+        return
+    if any(rule.key == hint.key and rule.until is not None for rule in watched.rules):
+        yield Advice(Speaker.RULE, ClearHints(reason=f"the until of {hint.key} holds"[:MAX_REASON]), hint.key, True)
+    elif "interval" not in before and len(watched.runs) > 1 and _may_turn_to(watched, None):
+        yield Advice(Speaker.RULE, ClearHints(reason="no rule matched the last 2 runs"), hint.key, own_only=True)
+
+
+def _not_over(watched: Watched) -> str:
+    """The reason of a rule that lasts until its other condition holds: why it began."""
+    began = watched.interval_hint.asked.get("reason", "") if watched.interval_hint is not None else ""
+    return f"{str(began).removesuffix(_NOT_OVER)[: MAX_REASON - len(_NOT_OVER)]}{_NOT_OVER}"
+
+
+def _may_turn_to(watched: Watched, wish: ProposeInterval | None) -> bool:
+    """Whether the rules may replace their own hint by this, None being no hint: at any time by something faster."""
+    hint = watched.set_by(Speaker.RULE)
+    if hint is None or not watched.flaps(Speaker.RULE):
+        return True
+    return wish is not None and wish.interval_ms <= hint.asked.get("interval_ms", 0)
 
 
 def _rest(watched: Watched, now: datetime) -> Iterable[Advice]:
     latest = watched.runs[0]
     rest = wait_as_asked(latest.observation.status_code, latest.retry_after, latest.finished_at)
-    if rest is not None and rest.until > now and _would_rest_longer(watched, rest.until):
+    if rest is not None and rest.until > now and _would_rest_longer(watched, rest.until, Speaker.HEURISTIC):
         yield Advice(Speaker.HEURISTIC, PauseUntil(until=rest.until, reason=rest.reason), "retry_after")
 
 
-def _would_rest_longer(watched: Watched, until: datetime) -> bool:
-    """Whether a pause would defer the next run: one that ends sooner would start it at its end, before its time."""
-    return watched.pause is None and watched.next_run_at is not None and watched.next_run_at < until
+def _would_rest_longer(watched: Watched, until: datetime, speaker: Speaker) -> bool:
+    """Whether a pause would defer the next run, and replaces none but a shorter one of lower rank."""
+    pause = watched.pause
+    if pause is not None and not (speaker.outranks(pause.speaker) and pause.expires_at < until):
+        return False
+    return watched.next_run_at is not None and watched.next_run_at < until
 
 
 def _pace(watched: Watched, now: datetime) -> Iterable[Advice]:
@@ -126,7 +171,10 @@ def _pace(watched: Watched, now: datetime) -> Iterable[Advice]:
     slower = slow_down(digests, watched.interval_ms, watched.max_interval_ms)
     if slower is None:
         if hint is not None:
-            yield Advice(Speaker.HEURISTIC, ClearHints(reason="the response changed"), hint.key, own_only=True)
+            reason = "the last call failed" if digests[0] is None else "the response changed"
+            yield Advice(Speaker.HEURISTIC, ClearHints(reason=reason), hint.key, own_only=True)
+        return
+    if hint is None and watched.flaps(Speaker.HEURISTIC):
         return
     ttl = max(SLOW_TTL, timedelta(milliseconds=slower.interval_ms * 4)) // timedelta(minutes=1)
     wish = ProposeInterval(interval_ms=slower.interval_ms, ttl_minutes=min(ttl, DAY_MINUTES), reason=slower.reason)

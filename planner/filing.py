@@ -7,6 +7,7 @@ Everything is judged from the fresh row under its lock, by `planner.judgement`. 
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -41,9 +42,14 @@ from scheduling.plan.row import PlanRow
 logger = logging.getLogger(__name__)
 
 SHORTEST_OFFER = timedelta(hours=1)
-REPEAT_AFTER = timedelta(hours=1)
-HELD_ONCE_WITHIN = timedelta(days=1)
-_ON_FILE_ONCE = frozenset({ProposalStatus.HELD, ProposalStatus.REFUSED, ProposalStatus.SHADOW, ProposalStatus.PENDING})
+OFFER_STANDS = timedelta(minutes=10)
+MOST_REMEMBERED = 20
+# What changes no schedule is stored once in so long a time.
+_FRESH_FOR = {
+    ProposalStatus.HELD: timedelta(days=1),
+    ProposalStatus.REFUSED: timedelta(hours=1),
+    ProposalStatus.SHADOW: timedelta(hours=1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,11 @@ def file_proposal(
         if _on_file(proposal, now):
             return Filed(None, None, judged.why or f"The same is on file already as {proposal.status}.")
         if judged.verdict is Verdict.PENDING:
+            better = _better_offer(proposal, speaker, now)
+            if better is not None:
+                return Filed(None, None, better)
             proposal.offer_expires_at = now + max(SHORTEST_OFFER, timedelta(milliseconds=proposal.ttl_ms or 0))
+        if judged.verdict in (Verdict.PENDING, Verdict.APPLIED):
             end(Proposal.objects.filter(endpoint=endpoint, tool=wish.tool, status=ProposalStatus.PENDING), now)
         proposal.save(force_insert=True)
         if judged.verdict is Verdict.APPLIED and judged.bounded is not None:
@@ -185,24 +195,40 @@ def stored_arguments(wish: Wish) -> dict[str, Any]:
 
 
 def _on_file(proposal: Proposal, now: datetime) -> bool:
-    """Whether the last word of this speaker on this was the same and is still fresh, so that it is stored once."""
-    if proposal.status not in _ON_FILE_ONCE:
+    """Whether this speaker's last words on this, all that had the same end, hold the same and are still fresh."""
+    fresh_for = _FRESH_FOR.get(ProposalStatus(proposal.status))
+    if fresh_for is None:
         return False
-    latest = (
-        Proposal.objects.filter(
-            endpoint=proposal.endpoint, tool=proposal.tool, cause=proposal.cause, cause_key=proposal.cause_key
-        )
-        .order_by("-created_at", "-id")
-        .first()
-    )
-    if latest is None or latest.status != proposal.status:
-        return False
-    if latest.arguments_asked.get("interval_ms") != proposal.arguments_asked.get("interval_ms"):
-        return False
-    if proposal.status == ProposalStatus.PENDING:
-        return latest.offer_expires_at is not None and latest.offer_expires_at > now
-    fresh_for = HELD_ONCE_WITHIN if proposal.status == ProposalStatus.HELD else REPEAT_AFTER
-    return latest.created_at > now - fresh_for
+    said = Proposal.objects.filter(
+        endpoint=proposal.endpoint,
+        tool=proposal.tool,
+        cause=proposal.cause,
+        cause_key=proposal.cause_key,
+        created_at__gt=now - fresh_for,
+    ).order_by("-created_at", "-id")
+    alike = takewhile(lambda earlier: earlier.status == proposal.status, said[:MOST_REMEMBERED])
+    interval_ms = proposal.arguments_asked.get("interval_ms")
+    return any(earlier.arguments_asked.get("interval_ms") == interval_ms for earlier in alike)
+
+
+def _better_offer(proposal: Proposal, speaker: Speaker, now: datetime) -> str | None:
+    """Why the open offer of this kind stands, in words; None where there is none or the new one may replace it.
+
+    Rules and heuristics speak at every run: what they offered stands for a while, so that a person can read it.
+    """
+    standing = Proposal.objects.filter(
+        endpoint=proposal.endpoint, tool=proposal.tool, status=ProposalStatus.PENDING, offer_expires_at__gt=now
+    ).first()
+    if standing is None:
+        return None
+    if Speaker(standing.cause).outranks(speaker):
+        return f"What the {standing.cause} offered is open and comes first."
+    same = standing.cause == speaker and standing.cause_key == proposal.cause_key
+    if same and standing.arguments_asked.get("interval_ms") == proposal.arguments_asked.get("interval_ms"):
+        return "The same is on offer already."
+    if standing.cause == speaker and speaker is not Speaker.MODEL and standing.created_at > now - OFFER_STANDS:
+        return "An offer was made a moment ago."
+    return None
 
 
 def apply(

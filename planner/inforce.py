@@ -1,9 +1,11 @@
-"""Reads which hints and pauses are in force on an endpoint, and by whose word."""
+"""Reads which hints and pauses are in force on an endpoint, by whose word, and how often that turned about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from django.db import connection
 
 from jobs.models import Author, Endpoint
 from planner.judgement import InForce
@@ -49,3 +51,23 @@ def advised_on(endpoint: Endpoint, now: datetime, known: Mapping[UUID, Proposal]
         in_force(endpoint.ai_hint_next_run_expires_at, endpoint.ai_hint_next_run_set_by, ids[1]),
         in_force(endpoint.paused_until, endpoint.paused_by, ids[2]),
     )
+
+
+def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, dict[Speaker, int]]:
+    """How often since then each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT endpoint_id, cause, count(*) FROM proposals
+            WHERE endpoint_id = ANY(%s) AND created_at > %s AND applied_at IS NOT NULL
+              AND (tool = 'clear_hints'
+                   OR (tool = 'propose_interval' AND cause = 'rule'
+                       AND (replaced_hint ->> 'interval_ms')::bigint < (arguments ->> 'interval_ms')::bigint))
+            GROUP BY endpoint_id, cause
+            """,
+            [list(endpoint_ids), since],
+        )
+        found: dict[UUID, dict[Speaker, int]] = {}
+        for endpoint_id, cause, count in cursor.fetchall():
+            found.setdefault(endpoint_id, {})[Speaker(cause)] = count
+        return found

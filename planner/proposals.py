@@ -278,7 +278,8 @@ def _bound_next_time(wish: ProposeNextTime, bounds: Bounds, now: datetime) -> Bo
     ttl_ms = wish.ttl_minutes * MINUTE_MS
     if at >= now + timedelta(milliseconds=ttl_ms):
         return Refusal(f"The hint would end before its run at {instant_words(at, now)}; give a longer ttl_minutes.")
-    note = "" if at == wish.next_run_at else f"moved from {instant_words(wish.next_run_at, now)}"
+    is_moved = at - wish.next_run_at >= timedelta(seconds=1)
+    note = f"moved from {instant_words(wish.next_run_at, now)}" if is_moved else ""
     return Bounded(wish.model_copy(update={"next_run_at": at}), ttl_ms, note)
 
 

@@ -1,21 +1,27 @@
-"""The rules pass: looks at endpoints with new runs and files what their rules and the heuristics advise."""
+"""The rules pass: looks at endpoints with new runs and files what their rules and the heuristics advise.
+
+What it files on one endpoint belongs to one session, so that every proposal says where it came from; a pass that files
+nothing leaves no trace.
+"""
 
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, transaction
 
 from cronicorn.logging import Event, log_event
+from jobs.models import Endpoint
 from planner.advice import Advice, Watched, advise
-from planner.filing import file_proposal
-from planner.models import Proposal
+from planner.filing import Filed, file_proposal, locked_endpoint
+from planner.models import AnalysisSession, Backend, Proposal, SessionStatus
 from planner.snapshots import endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100
+TRIGGER = "new_runs"
 # Reaches back beyond the last pass: a run is seen only when its transaction has ended, later than the time it names.
 OVERLAP = timedelta(minutes=2)
 FIRST_LOOK_BACK = timedelta(days=1)
@@ -52,29 +58,68 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
 
 
 def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
+    """Files all advice on one endpoint, each in a transaction of its own; returns how much was stored."""
+    session: AnalysisSession | None = None
+    stored = 0
     try:
-        return sum(_file(item, advice, at) for advice in advise(item, at, heuristics=heuristics))
+        for advice in advise(item, at, heuristics=heuristics):
+            with transaction.atomic():
+                filed = _file(item, advice, at)
+                if filed is not None and filed.proposal_id is not None:
+                    session = _noted(session, item, advice, filed, at)
+                    stored += 1
     except Error:
         raise
     except Exception:
         logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": item.endpoint_id}})
-        return 0
+    return stored
 
 
-def _file(item: Watched, advice: Advice, at: datetime) -> bool:
-    """Files one piece of advice; returns whether anything was stored."""
+def _file(item: Watched, advice: Advice, at: datetime) -> Filed | None:
+    """Files one piece of advice; None where it is for a sibling that is not there or was asked already."""
     target: UUID | None = item.endpoint_id
     key = advice.key
     if advice.wish.endpoint is not None:
         target = sibling_named(item.endpoint_id, advice.wish.endpoint)
         key = f"{item.endpoint_id}:{advice.key}"[:255]
-        if target is None or _asked_already(target, key, item, advice, at):
-            return False
+        if target is None:
+            return None
+        # Two planners may see the same run: the one that waited for the row finds what the other has filed.
+        locked_endpoint(target)
+        if _asked_already(target, key, item, advice, at):
+            return None
     assert target is not None
-    filed = file_proposal(
+    return file_proposal(
         endpoint_id=target, wish=advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only
     )
-    return filed.proposal_id is not None
+
+
+def _noted(
+    session: AnalysisSession | None, item: Watched, advice: Advice, filed: Filed, at: datetime
+) -> AnalysisSession:
+    """The pass's session on this endpoint with one more proposal in it; the first one makes the session."""
+    call = {
+        "name": advice.wish.tool,
+        "arguments": advice.wish.model_dump_json(exclude_defaults=True),
+        "result": f"{filed.status}. {filed.note}".strip(),
+    }
+    reason = f"{advice.key}: {advice.wish.reason}" if advice.key else advice.wish.reason
+    if session is None:
+        endpoint = Endpoint.objects.only("owner_id", "failure_count").get(pk=item.endpoint_id)
+        session = AnalysisSession(
+            endpoint=endpoint,
+            owner_id=endpoint.owner_id,
+            trigger=TRIGGER,
+            analyzed_at=at,
+            backend=Backend.RULES,
+            status=SessionStatus.COMPLETED,
+            endpoint_failure_count=endpoint.failure_count,
+        )
+    session.tool_calls = [*session.tool_calls, call]
+    session.reasoning = f"{session.reasoning}\n{reason}".strip()
+    session.save()
+    Proposal.objects.filter(pk=filed.proposal_id).update(session=session)
+    return session
 
 
 def _asked_already(target: UUID, key: str, item: Watched, advice: Advice, at: datetime) -> bool:

@@ -12,9 +12,9 @@ from jobs.conditions import Observation
 from jobs.errors import InvalidInputError
 from jobs.models import Endpoint
 from jobs.rules import Rule, parse_rules, runs_needed
-from planner.advice import SeenRun, Watched
+from planner.advice import TURNS_WITHIN, SeenRun, Watched
 from planner.heuristics import RUNS_NEEDED
-from planner.inforce import advised_on, proposals_behind
+from planner.inforce import advised_on, proposals_behind, turns_of
 from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
 
@@ -87,6 +87,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], 
         }
     )
     known = proposals_behind(endpoints.values())
+    turns = turns_of(endpoint_ids, at - TURNS_WITHIN)
     found = []
     for endpoint in endpoints.values():
         if not runs.get(endpoint.pk):
@@ -103,6 +104,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], 
                 oneshot_hint=advised.oneshot,
                 pause=advised.pause,
                 runs=runs[endpoint.pk],
+                turns=turns.get(endpoint.pk, {}),
             )
         )
     return found, unreadable

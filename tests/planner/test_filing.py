@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from jobs import services as hints
-from jobs.models import Author, Endpoint
+from jobs.models import Author, Endpoint, PlannerMode
+from planner.filing import file_proposal
 from planner.models import Proposal, ProposalStatus
 from planner.proposals import ClearHints, PauseUntil, ProposeInterval, Speaker
 from tests.planner.scenes import file, offered, utc_now
@@ -98,3 +99,58 @@ def _fail_after(save: Any, *, calls: int) -> Any:
         save(self, *args, **options)
 
     return failing
+
+
+def test_what_a_hold_held_back_is_told_once_however_the_speaker_wavers() -> None:
+    endpoint = make_endpoint(planner_hold_until=utc_now() + timedelta(hours=1))
+    calmer = ProposeInterval(interval_ms=60_000, reason="calmer")
+    first, second = file(endpoint), file(endpoint, calmer)
+    assert first is not None
+    assert second is not None
+    assert (first.status, second.status) == (ProposalStatus.HELD, ProposalStatus.HELD)
+    assert first.arguments["interval_ms"] == 30_000
+    assert [file(endpoint), file(endpoint, calmer)] == [None, None]
+
+
+def test_an_offer_of_a_rule_stands_against_the_model_and_for_a_while_against_another_rule() -> None:
+    endpoint = make_endpoint(planner_mode=PlannerMode.APPROVE)
+    calmer = ProposeInterval(interval_ms=60_000, reason="calmer")
+    standing = file(endpoint, speaker=Speaker.RULE, key="busy")
+    assert file(endpoint, calmer) is None
+    assert file(endpoint, speaker=Speaker.RULE, key="busy") is None
+    assert file(endpoint, calmer, Speaker.RULE, key="calm") is None
+    Proposal.objects.update(created_at=utc_now() - timedelta(minutes=11))
+    assert file(endpoint, calmer, Speaker.RULE, key="calm") is not None
+    assert standing is not None
+    standing.refresh_from_db()
+    assert standing.status == ProposalStatus.SUPERSEDED
+
+
+def test_what_is_applied_ends_an_open_offer_of_its_kind() -> None:
+    endpoint, offer = offered()
+    Endpoint.objects.filter(pk=endpoint.pk).update(planner_mode=PlannerMode.AUTO)
+    applied = file(endpoint)
+    offer.refresh_from_db()
+    assert applied is not None
+    assert (applied.status, offer.status) == (ProposalStatus.APPLIED, ProposalStatus.SUPERSEDED)
+
+
+def test_a_pause_that_ends_before_the_next_run_is_turned_to_nothing() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=3_600_000)
+    before = endpoint.next_run_at
+    rest = PauseUntil(until=utc_now() + timedelta(minutes=10), reason="rest")
+    filed = file_proposal(endpoint_id=endpoint.pk, wish=rest, speaker=Speaker.MODEL)
+    assert (filed.proposal_id, filed.status) == (None, None)
+    assert "would end before the next run" in filed.note
+    endpoint.refresh_from_db()
+    assert (endpoint.paused_until, endpoint.next_run_at) == (None, before)
+
+
+def test_the_planner_may_shorten_its_own_pause_as_long_as_that_defers_the_next_run() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=300_000)
+    assert file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=2), reason="rest")) is not None
+    shorter = utc_now() + timedelta(hours=1)
+    assert file(endpoint, PauseUntil(until=utc_now() + timedelta(minutes=1), reason="less")) is None
+    assert file(endpoint, PauseUntil(until=shorter, reason="less")) is not None
+    endpoint.refresh_from_db()
+    assert endpoint.paused_until == endpoint.next_run_at == shorter

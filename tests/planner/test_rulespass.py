@@ -9,7 +9,9 @@ from django.core.management import call_command
 from jobs import services as hints
 from jobs.models import Author, Endpoint, PlannerMode, RunStatus, WorkerHeartbeat
 from jobs.replan import replan
-from planner.models import Proposal, ProposalStatus
+from planner.advice import MOST_TURNS
+from planner.discovery import candidates
+from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.rulespass import rules_pass
 from scheduling.plan.decision import Source
 from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
@@ -236,6 +238,62 @@ def test_a_model_or_heuristic_never_replaces_an_owners_rule() -> None:
     look()
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms == 30_000
+
+
+def test_what_a_pass_filed_on_an_endpoint_belongs_to_one_session() -> None:
+    job = make_job()
+    rules = [QUEUE_RULE, {"name": "help", "when": {"failing_for": 1}, "then": {"run_sibling": "recover"}}]
+    check = make_endpoint(job=job, name="check", rules=rules)
+    make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
+    ran(check, {"queue_depth": 412}, status=RunStatus.FAILED, status_code=500)
+    assert look() == 2
+    session = AnalysisSession.objects.get()
+    assert (session.endpoint_id, session.owner_id, session.backend) == (check.pk, check.owner_id, Backend.RULES)
+    assert (session.status, session.prompt_tokens, session.completion_tokens) == (SessionStatus.COMPLETED, 0, 0)
+    assert session.reasoning == "rules[0]: queue_depth is 412, above 100\nhelp: the last call failed"
+    assert [(call["name"], call["result"]) for call in session.tool_calls] == [
+        ("propose_interval", "applied."),
+        ("propose_next_time", "applied."),
+    ]
+    assert set(Proposal.objects.values_list("session", flat=True)) == {session.pk}
+
+
+def test_a_pass_that_files_nothing_leaves_no_session() -> None:
+    endpoint = busy_endpoint()
+    look()
+    ran(endpoint, {"queue_depth": 500}, ago=0.5)
+    assert look() == 0
+    assert AnalysisSession.objects.count() == 1
+
+
+def test_a_session_of_the_rules_is_no_look_by_the_model() -> None:
+    endpoint = busy_endpoint()
+    look()
+    assert [candidate.endpoint_id for candidate in candidates(utc_now())] == [endpoint.pk]
+
+
+def test_a_rule_that_turned_about_often_keeps_its_hint() -> None:
+    endpoint = busy_endpoint()
+    for _ in range(2 * MOST_TURNS + 3):
+        for depth in (3, 3, 412):
+            ran(endpoint, {"queue_depth": depth}, ago=0.1)
+            Endpoint.objects.update(rules_through_run_at=None)
+            look()
+    cleared = Proposal.objects.filter(tool="clear_hints", status=ProposalStatus.APPLIED)
+    assert cleared.count() == MOST_TURNS
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+
+
+def test_a_rule_that_lasts_until_keeps_its_hint_between_its_limits() -> None:
+    rule = {**QUEUE_RULE, "until": {"path": "$.queue_depth", "op": "<", "value": 10}}
+    endpoint = busy_endpoint(rules=[rule])
+    look()
+    for depth, interval_ms in ((50, 30_000), (50, 30_000), (50, 30_000), (9, None)):
+        ran(endpoint, {"queue_depth": depth}, ago=0.1)
+        look()
+        endpoint.refresh_from_db()
+        assert endpoint.ai_hint_interval_ms == interval_ms
 
 
 def test_rules_that_cannot_be_read_disturb_no_other_endpoint(caplog: pytest.LogCaptureFixture) -> None:

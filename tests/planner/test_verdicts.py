@@ -117,3 +117,32 @@ def test_proposals_end_when_their_hint_does() -> None:
         (alive.pk, "applied", None),
         (used.pk, "applied", "used"),
     }
+
+
+def test_a_hint_that_has_run_out_cannot_be_undone() -> None:
+    endpoint = make_endpoint()
+    hint = file(endpoint)
+    assert hint is not None
+    Proposal.objects.update(hint_expires_at=utc_now() - timedelta(seconds=1))
+    with pytest.raises(ConflictError, match="no longer in force"):
+        undo(proposal_id=hint.pk, by=make_user().pk)
+    endpoint.refresh_from_db()
+    assert endpoint.planner_hold_until is None
+
+
+def test_an_offered_pause_is_judged_by_the_schedule_of_the_moment_of_approval() -> None:
+    endpoint, proposal = offered(PauseUntil(until=utc_now() + timedelta(minutes=30), reason="rest"))
+    hints.set_interval_hint(
+        endpoint_id=endpoint.pk, interval_ms=7_200_000, ttl_ms=36_000_000, reason="mine", author=Author.USER
+    )
+    with pytest.raises(ConflictError) as refused:
+        approve(proposal_id=proposal.pk, by=make_user().pk)
+    assert refused.value.code == "pause_defers_nothing"
+
+
+def test_an_offered_pause_does_not_replace_a_persons() -> None:
+    endpoint, proposal = offered(PauseUntil(until=utc_now() + timedelta(minutes=30), reason="rest"))
+    hints.pause(endpoint_id=endpoint.pk, until=utc_now() + timedelta(hours=1), reason="mine", author=Author.USER)
+    with pytest.raises(ConflictError) as refused:
+        approve(proposal_id=proposal.pk, by=make_user().pk)
+    assert refused.value.code == "paused_by_a_person"

@@ -1,0 +1,266 @@
+"""What rules and heuristics advise, by table and over many runs: no database, no clock."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobs.conditions import Observation
+from jobs.rules import parse_rules
+from planner.advice import MOST_TURNS, Advice, SeenRun, Watched, advise
+from planner.judgement import InForce
+from planner.proposals import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+BUSY = {
+    "name": "busy",
+    "when": {"path": "$.depth", "op": ">", "value": 100},
+    "then": {"interval_ms": 30_000, "ttl_minutes": 60},
+}
+CALM = {"name": "calm", "when": {"path": "$.depth", "op": "==", "value": 0}, "then": {"clear": True}}
+SLOWER = {
+    "name": "slower",
+    "when": {"path": "$.depth", "op": "<", "value": 50},
+    "then": {"interval_ms": 600_000, "ttl_minutes": 60},
+}
+DEGRADED = {
+    "name": "degraded",
+    "when": {"error_rate": {"op": ">=", "value": 0.5, "runs": 2}},
+    "until": {"error_rate": {"op": "<", "value": 0.1, "runs": 3}},
+    "then": {"interval_ms": 30_000},
+}
+
+
+def seen(depth: int | None = None, *, failed: bool = False, status: int = 200, **fields: Any) -> SeenRun:
+    document = {} if depth is None else {"depth": depth}
+    return SeenRun(NOW, Observation(failed, status, 50.0, document, f"{depth}"), **fields)
+
+
+def hint(speaker: Speaker, key: str | None, interval_ms: int = 30_000, left: timedelta = HOUR) -> InForce:
+    return InForce(speaker, key, {"interval_ms": interval_ms, "reason": "depth is 412"}, NOW + left)
+
+
+def watched(rules: Sequence[Any], *runs: SeenRun, **fields: Any) -> Watched:
+    values: dict[str, Any] = {
+        "endpoint_id": UUID(int=1),
+        "interval_ms": 300_000,
+        "max_interval_ms": None,
+        "next_run_at": NOW + timedelta(minutes=5),
+        "rules": parse_rules(list(rules)),
+        "interval_hint": None,
+        "oneshot_hint": None,
+        "pause": None,
+        "runs": runs,
+    }
+    return Watched(**{**values, **fields})
+
+
+def advised(rules: Sequence[Any], *runs: SeenRun, heuristics: bool = True, **fields: Any) -> list[Advice]:
+    return advise(watched(rules, *runs, **fields), NOW, heuristics=heuristics)
+
+
+FLAPS = {Speaker.RULE: MOST_TURNS, Speaker.HEURISTIC: MOST_TURNS}
+
+
+@pytest.mark.parametrize(
+    ("rules", "depths", "fields", "wanted"),
+    [
+        ([BUSY], [412], {}, "30000"),
+        ([BUSY], [3], {}, None),
+        ([BUSY], [412], {"interval_hint": hint(Speaker.RULE, "busy")}, None),
+        ([BUSY], [412], {"interval_hint": hint(Speaker.RULE, "busy", left=HOUR / 2)}, "30000"),
+        ([BUSY], [412], {"interval_hint": hint(Speaker.MODEL, None)}, "30000"),
+        ([BUSY], [3, 412], {"interval_hint": hint(Speaker.RULE, "busy")}, None),
+        ([BUSY], [3], {"interval_hint": hint(Speaker.RULE, "busy")}, None),
+        ([BUSY], [3, 3], {"interval_hint": hint(Speaker.RULE, "busy")}, "clear own"),
+        ([], [3, 3], {"interval_hint": hint(Speaker.RULE, "busy")}, "clear own"),
+        ([BUSY], [3, 3], {"interval_hint": hint(Speaker.MODEL, None)}, None),
+        ([BUSY], [3, 3], {"interval_hint": hint(Speaker.RULE, "busy"), "turns": FLAPS}, None),
+        ([BUSY, CALM], [0], {"interval_hint": hint(Speaker.RULE, "busy")}, "clear"),
+        ([BUSY, CALM], [0], {"interval_hint": hint(Speaker.MODEL, None)}, "clear"),
+        ([BUSY, CALM], [0], {"oneshot_hint": hint(Speaker.HEURISTIC, None)}, "clear"),
+        ([BUSY, CALM], [0], {"interval_hint": hint(Speaker.PERSON, None)}, None),
+        ([BUSY, CALM], [0], {}, None),
+        ([BUSY, CALM], [0], {"interval_hint": hint(Speaker.RULE, "busy"), "turns": FLAPS}, None),
+        ([BUSY, CALM], [0], {"interval_hint": hint(Speaker.MODEL, None), "turns": FLAPS}, "clear"),
+        ([BUSY, SLOWER], [10], {"interval_hint": hint(Speaker.RULE, "busy")}, "600000"),
+        ([BUSY, SLOWER], [10], {"interval_hint": hint(Speaker.RULE, "busy"), "turns": FLAPS}, None),
+        ([BUSY, SLOWER], [412], {"interval_hint": hint(Speaker.RULE, "slower", 600_000), "turns": FLAPS}, "30000"),
+        ([BUSY], [412], {"interval_hint": hint(Speaker.RULE, "busy", left=HOUR / 2), "turns": FLAPS}, "30000"),
+    ],
+)
+def test_what_the_rules_want_of_the_interval(
+    rules: list[Any], depths: list[int], fields: dict[str, Any], wanted: str | None
+) -> None:
+    found = advised(rules, *(seen(depth) for depth in depths), **fields)
+    words = [
+        str(advice.wish.interval_ms)
+        if isinstance(advice.wish, ProposeInterval)
+        else f"clear{' own' if advice.own_only else ''}"
+        for advice in found
+    ]
+    assert words == ([wanted] if wanted else [])
+    assert all(advice.speaker is Speaker.RULE for advice in found)
+
+
+@pytest.mark.parametrize(
+    ("failed", "left", "wanted"),
+    [
+        ([False, False, True], HOUR, None),
+        ([False, False, True], HOUR / 2, "depth is 412, and that is not over yet"),
+        ([False, False, False], HOUR, "the until of degraded holds"),
+        ([True, True, False], HOUR / 2, "2 of the last 2 calls failed (100 %), at least 50 %"),
+    ],
+)
+def test_a_rule_with_until_keeps_its_hint_in_the_band_and_drops_it_at_once_after(
+    failed: list[bool], left: timedelta, wanted: str | None
+) -> None:
+    runs = [seen(failed=bad) for bad in failed]
+    found = advised([DEGRADED], *runs, interval_hint=hint(Speaker.RULE, "degraded", left=left))
+    assert [advice.wish.reason for advice in found] == ([wanted] if wanted else [])
+
+
+def test_a_rule_with_until_does_not_begin_in_the_band() -> None:
+    assert advised([DEGRADED], seen(), seen(), seen(failed=True)) == []
+
+
+def test_the_reason_of_a_lasting_rule_does_not_grow() -> None:
+    renewed = InForce(Speaker.RULE, "degraded", {"interval_ms": 30_000, "reason": "x, and that is not over yet"}, NOW)
+    found = advised([DEGRADED], seen(), seen(), seen(failed=True), seen(), interval_hint=renewed)
+    assert [advice.wish.reason for advice in found] == ["x, and that is not over yet"]
+
+
+def test_a_long_reason_is_cut() -> None:
+    parts = [{"path": f"$.{'a' * 60}{number}", "op": "exists", "value": False} for number in range(19)]
+    found = advised([{"when": {"all": parts}, "then": {"interval_ms": 30_000}}], seen())
+    assert len(found[0].wish.reason) == MAX_REASON
+
+
+REST = {"name": "rest", "when": {"status": {"op": "==", "value": 500}}, "then": {"pause_minutes": 30}}
+
+
+def pausing(speaker: Speaker, left: timedelta) -> InForce:
+    return InForce(speaker, None, {}, NOW + left)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pauses"),
+    [
+        ({}, True),
+        ({"next_run_at": NOW + timedelta(minutes=30)}, False),
+        ({"next_run_at": None}, False),
+        ({"pause": pausing(Speaker.RULE, HOUR / 4)}, False),
+        ({"pause": pausing(Speaker.PERSON, HOUR / 4)}, False),
+        ({"pause": pausing(Speaker.MODEL, HOUR / 4), "next_run_at": NOW + HOUR / 4}, True),
+        ({"pause": pausing(Speaker.MODEL, HOUR), "next_run_at": NOW + HOUR / 4}, False),
+    ],
+)
+def test_a_rule_pauses_where_that_defers_the_next_run(fields: dict[str, Any], pauses: bool) -> None:
+    found = advised([REST], seen(status=500), **fields)
+    assert [advice.wish for advice in found] == (
+        [PauseUntil(until=NOW + HOUR / 2, reason="the status is 500")] if pauses else []
+    )
+
+
+def test_a_rule_for_a_sibling_tells_a_new_match_from_one_that_goes_on() -> None:
+    rule = {"when": {"failing_for": 1}, "then": {"run_sibling": "recover", "ttl_minutes": 5}}
+    for before, is_new in ((seen(), True), (seen(failed=True), False)):
+        (found,) = advised([rule], seen(failed=True), before)
+        assert isinstance(found.wish, ProposeNextTime)
+        assert (found.wish.endpoint, found.new_match, found.again_after) == ("recover", is_new, timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "fields", "until"),
+    [
+        (429, "3600", {}, HOUR),
+        (503, "3600", {}, HOUR),
+        (500, "3600", {}, None),
+        (429, "60", {}, None),
+        (429, "soon", {}, None),
+        (429, None, {}, None),
+        (429, "3600", {"pause": pausing(Speaker.MODEL, HOUR / 4)}, None),
+    ],
+)
+def test_an_overloaded_server_is_given_the_rest_it_asked_for(
+    status: int, retry_after: str | None, fields: dict[str, Any], until: timedelta | None
+) -> None:
+    found = advised([], seen(failed=True, status=status, retry_after=retry_after), **fields)
+    assert [advice.wish.until - NOW for advice in found if isinstance(advice.wish, PauseUntil)] == (
+        [until] if until else []
+    )
+
+
+def test_a_rest_that_is_over_already_is_not_asked_for() -> None:
+    late = SeenRun(NOW - HOUR, Observation(True, 429), retry_after="1800")
+    assert advised([], late, next_run_at=NOW - HOUR) == []
+
+
+def test_a_rules_pause_goes_before_the_servers_wish() -> None:
+    rule = {**REST, "when": {"status": {"op": "==", "value": 429}}}
+    (found,) = advised([rule], seen(failed=True, status=429, retry_after="7200"))
+    assert found.speaker is Speaker.RULE
+
+
+SAME = [seen(7)] * 11
+SLOW = hint(Speaker.HEURISTIC, "unchanged", 600_000)
+
+
+@pytest.mark.parametrize(
+    ("runs", "fields", "wanted"),
+    [
+        (SAME, {}, ProposeInterval(interval_ms=600_000, reason="the response did not change for 10 runs")),
+        (SAME, {"max_interval_ms": None}, None),
+        (SAME, {"interval_ms": 46_800_000, "max_interval_ms": 86_400_000}, None),
+        (SAME, {"interval_hint": SLOW}, None),
+        (SAME, {"interval_hint": hint(Speaker.MODEL, None)}, None),
+        (SAME, {"turns": FLAPS}, None),
+        (SAME, {"turns": {Speaker.RULE: 9, Speaker.HEURISTIC: MOST_TURNS - 1}}, "slower"),
+        ([seen(8), *SAME], {"interval_hint": SLOW}, ClearHints(reason="the response changed")),
+        ([seen(8), *SAME], {"interval_hint": SLOW, "turns": FLAPS}, ClearHints(reason="the response changed")),
+        ([seen(7, failed=True), *SAME], {"interval_hint": SLOW}, ClearHints(reason="the last call failed")),
+        ([seen(8), *SAME], {}, None),
+    ],
+)
+def test_what_never_changes_is_slowed_down_and_taken_back(
+    runs: list[SeenRun], fields: dict[str, Any], wanted: Any
+) -> None:
+    found = advised([], *runs, **{"max_interval_ms": 900_000, **fields})
+    if wanted == "slower":
+        assert isinstance(found[0].wish, ProposeInterval)
+    else:
+        assert [advice.wish for advice in found] == ([wanted] if wanted else [])
+    assert all((advice.speaker, advice.key) == (Speaker.HEURISTIC, "unchanged") for advice in found)
+
+
+def test_heuristics_are_silent_where_a_rule_spoke_or_they_are_switched_off() -> None:
+    assert advised([], *SAME, max_interval_ms=900_000, heuristics=False) == []
+    runs = [seen(412)] * 11
+    (found,) = advised([BUSY], *runs, max_interval_ms=900_000)
+    assert found.speaker is Speaker.RULE
+
+
+def test_an_oscillating_value_turns_the_schedule_about_a_few_times_an_hour_and_not_more() -> None:
+    """Four runs above the limit, four below, every 30 s for four hours."""
+    in_force: InForce | None = None
+    turned: list[datetime] = []
+    wished = 0
+    for number in range(480):
+        now = NOW + number * timedelta(seconds=30)
+        runs = [seen(412 if (number - back) // 4 % 2 == 0 else 3) for back in range(2)]
+        if in_force is not None and in_force.expires_at <= now:
+            in_force = None
+        turns = {Speaker.RULE: sum(at > now - HOUR for at in turned)}
+        for advice in advise(watched([BUSY], *runs, interval_hint=in_force, turns=turns), now, heuristics=True):
+            wished += 1
+            if isinstance(advice.wish, ClearHints):
+                in_force = None
+                turned.append(now)
+            else:
+                in_force = InForce(Speaker.RULE, "busy", advice.wish.model_dump(mode="json"), now + HOUR)
+    assert all(sum(now - HOUR < at <= now for at in turned) <= MOST_TURNS for now in turned)
+    assert len(turned) <= 4 * MOST_TURNS
+    assert wished <= 4 * (2 * MOST_TURNS + 2)
