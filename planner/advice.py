@@ -126,11 +126,11 @@ def _by_rules(
 def _silence(watched: Watched, found: dict[str, RuleVerdict], before: dict[str, RuleVerdict]) -> Iterable[Advice]:
     """Drops a rule's hint that no rule asks for any more."""
     hint = watched.set_by(Speaker.RULE)
-    if hint is None or "interval" in found:
+    if hint is None or "interval" in found or not _may_turn_to(watched, None):
         return
     if any(rule.key == hint.key and rule.until is not None for rule in watched.rules):
         yield Advice(Speaker.RULE, ClearHints(reason=f"the until of {hint.key} holds"[:MAX_REASON]), hint.key, True)
-    elif "interval" not in before and len(watched.runs) > 1 and _may_turn_to(watched, None):
+    elif "interval" not in before and len(watched.runs) > 1:
         yield Advice(Speaker.RULE, ClearHints(reason="no rule matched the last 2 runs"), hint.key, own_only=True)
 
 

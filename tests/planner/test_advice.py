@@ -123,6 +123,12 @@ def test_a_rule_with_until_keeps_its_hint_in_the_band_and_drops_it_at_once_after
     assert [advice.wish.reason for advice in found] == ([wanted] if wanted else [])
 
 
+def test_a_rule_with_until_that_flaps_keeps_its_hint() -> None:
+    runs = [seen(), seen(), seen()]
+    in_force = hint(Speaker.RULE, "degraded")
+    assert advised([DEGRADED], *runs, interval_hint=in_force, turns=FLAPS) == []
+
+
 def test_a_rule_with_until_does_not_begin_in_the_band() -> None:
     assert advised([DEGRADED], seen(), seen(), seen(failed=True)) == []
 
