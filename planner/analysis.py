@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import monotonic_ns
 from jobs.conditions import visible
-from planner.briefing import PROMPT_VERSION, messages
+from jobs.models import Endpoint
+from planner.briefing import PROMPT_VERSION, Briefing, messages
+from planner.budgets import LEAST_TOKENS, budgets_of, locked_budgets_of
 from planner.conversation import Carried, Ended, Limits, ModelError, converse
 from planner.discovery import release, remembered_numbers
 from planner.dossier import (
@@ -52,12 +55,23 @@ SHOWN_LENGTH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An endpoint to analyse and why; `token_cap` is where the analysis is cut, `worker` holds the lease."""
+    """An endpoint to analyse and why; `worker` holds its lease."""
 
     endpoint_id: UUID
     trigger: Trigger
-    token_cap: int
     worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What became of a task. `error` is the model's, if it had one.
+
+    `waits` says that nothing was begun because the tokens left today are set aside for analyses in flight, or used up.
+    """
+
+    stored: bool
+    error: ModelError | None = None
+    waits: bool = False
 
 
 def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | None = None) -> Analysed:
@@ -69,9 +83,12 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
     began_ns = monotonic_ns()
     try:
         subject = subject_of(task.endpoint_id)
-        briefing, session = _begin(task, subject, access)
     except Endpoint.DoesNotExist:
         return Analysed(stored=False)
+    at = now()
+    floor_ms = bounds_of(subject.endpoint, at).floor_ms
+    briefing = briefing_of(subject, trigger=task.trigger.value, floor_ms=floor_ms, now=at)
+    session, token_cap = _begun(task, subject, briefing, access)
     if session is None:
         release(worker=task.worker, endpoint_id=task.endpoint_id, next_analysis_at=subject.endpoint.next_analysis_at)
         return Analysed(stored=False, waits=True)
@@ -86,10 +103,10 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
                 tool_schemas(siblings=bool(subject.siblings)),
                 ask=lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
                 use=lambda arguments: _use(arguments, subject, session),
-                limits=Limits(tokens=session.token_cap),
+                limits=Limits(tokens=token_cap),
                 seconds_used=seconds_used,
                 on_answer=lambda prompt, completion: _book(session, prompt, completion),
-                on_call=lambda carried: session.tool_calls.append(_noted(carried)),
+                on_call=lambda carried: _note(session, carried),
                 wait=wait,
             )
         session.duration_ms = seconds_used() * 1e3
@@ -97,15 +114,50 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
     except Exception:
         if _given_up(task, session):
             raise
-        log_event(logger, Event.ANALYSIS_FAILED, endpoint=task.endpoint_id, kind="endpoint_deleted")
+        log_event(logger, Event.ANALYSIS_FAILED, logging.WARNING, endpoint=task.endpoint_id, kind="endpoint_deleted")
         return Analysed(stored=False)
     return Analysed(stored=True, error=ended.error)
 
 
-def _noted(carried: Carried) -> dict[str, str]:
-    """A tool call as it is stored."""
+def _begun(task: Task, subject: Subject, briefing: Briefing, access: ModelAccess) -> tuple[AnalysisSession | None, int]:
+    """Stores the session as interrupted, with its tokens set aside, and tells how many; None where too few are left."""
+    endpoint = subject.endpoint
+    with transaction.atomic():
+        budgets = locked_budgets_of(endpoint.owner_id, briefing.now)
+        token_cap = min(budgets.left, settings.ENV.ai_session_token_limit)
+        if token_cap < LEAST_TOKENS:
+            return None, 0
+        session = AnalysisSession.objects.create(
+            endpoint=endpoint,
+            owner_id=endpoint.owner_id,
+            trigger=task.trigger.value,
+            analyzed_at=briefing.now,
+            backend=Backend.OPENAI,
+            model=access.model,
+            prompt_version=PROMPT_VERSION,
+            status=SessionStatus.FAILED,
+            error_kind="interrupted",
+            endpoint_failure_count=endpoint.failure_count,
+            body_shape=body_shape(briefing.body) if briefing.body is not None else None,
+            body_numbers=remembered_numbers(endpoint.pk),
+            next_analysis_at=briefing.now + AFTER_FAILED_SESSION,
+        )
+    return session, token_cap
+
+
+def _book(session: AnalysisSession, prompt: int, completion: int) -> None:
+    """Books the tokens of an answer at once, so that a killed planner does not forget them."""
+    session.prompt_tokens += prompt
+    session.completion_tokens += completion
+    session.estimated_cost_usd = prices().cost_of(session.model, session.prompt_tokens, session.completion_tokens)
+    session.save(update_fields=["prompt_tokens", "completion_tokens", "estimated_cost_usd"])
+
+
+def _note(session: AnalysisSession, carried: Carried) -> None:
+    """Notes a tool call at once, for the same reason."""
     noted = {"name": visible(carried.name)[:64], "arguments": visible(carried.arguments)[:SHOWN_LENGTH]}
-    return noted | {"error" if carried.fault else "result": visible(carried.result)[:SHOWN_LENGTH]}
+    session.tool_calls.append(noted | {"error" if carried.fault else "result": visible(carried.result)[:SHOWN_LENGTH]})
+    session.save(update_fields=["tool_calls"])
 
 
 def _use(arguments: Arguments, subject: Subject, session: AnalysisSession) -> str:
@@ -128,7 +180,10 @@ def _propose(wish: Wish, subject: Subject, session: AnalysisSession) -> str:
         target = sibling_named(subject.endpoint.pk, wish.endpoint)
     if target is None:
         raise BadArgumentsError("Refused: there is no endpoint of that name in this job.")
-    filed = file_proposal(endpoint_id=target, wish=wish, speaker=Speaker.MODEL, session_id=session.pk)
+    try:
+        filed = file_proposal(endpoint_id=target, wish=wish, speaker=Speaker.MODEL, session_id=session.pk)
+    except Endpoint.DoesNotExist:
+        raise BadArgumentsError("Refused: this endpoint is gone.") from None
     return f"{filed.status or 'Not done'}. {filed.note}".strip()
 
 
@@ -142,11 +197,26 @@ def _finish(task: Task, session: AnalysisSession, ended: Ended) -> None:
             session.reasoning, session.confidence = visible(verdict.reasoning), verdict.confidence
         session.next_analysis_at = _due_again(session, verdict, at)
         session.warnings = list(ended.warnings)
-        session.save()
+        if budgets_of(session.owner_id, at).used_up:
+            session.warnings.append("The day's tokens are used up: until midnight UTC only rules decide.")
+        session.save(force_update=True)
         release(worker=task.worker, endpoint_id=task.endpoint_id, next_analysis_at=session.next_analysis_at)
     if session.status != SessionStatus.COMPLETED:
         facts = {"endpoint": task.endpoint_id, "session": session.pk, "kind": session.error_kind}
         log_event(logger, Event.ANALYSIS_FAILED, logging.WARNING, **facts)
+
+
+def _given_up(task: Task, session: AnalysisSession) -> bool:
+    """Ends the record of an analysis that met a fault of ours, and gives the endpoint back.
+
+    False where the record is gone, with its endpoint.
+    """
+    with transaction.atomic():
+        due = now() + AFTER_FAILED_SESSION
+        found = AnalysisSession.objects.filter(pk=session.pk)
+        given_up = found.update(status=SessionStatus.FAILED, error_kind="planner_fault", next_analysis_at=due)
+        release(worker=task.worker, endpoint_id=task.endpoint_id, next_analysis_at=due)
+    return bool(given_up)
 
 
 def _due_again(session: AnalysisSession, verdict: SubmitAnalysis | None, at: datetime) -> datetime:

@@ -132,7 +132,7 @@ def candidates(now: datetime) -> list[Candidate]:
     chosen: list[Candidate] = []
     quiet: list[tuple[Candidate, UUID]] = []
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES, _parameters(now))
+        cursor.execute(*statement(now))
         for *facts, session_id, analyzed_at, failures, noted, looks, pause_ends_at, ran_since, by_body in cursor:
             endpoint_id, job_id, owner_id, failure_count, next_analysis_at, tokens_left = facts
             candidate = Candidate(
@@ -155,8 +155,9 @@ def candidates(now: datetime) -> list[Candidate]:
     return list(with_places(chosen, _changed(quiet, now)))
 
 
-def _parameters(now: datetime) -> dict[str, Any]:
-    return {
+def statement(now: datetime) -> tuple[str, dict[str, Any]]:
+    """The statement that a look at `now` sends, and its parameters."""
+    return _CANDIDATES, {
         "now": now,
         "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
         "hour_ago": now - timedelta(hours=1),
@@ -248,7 +249,7 @@ def lease(*, worker: str, candidate: Candidate) -> bool:
         return bool(cursor.rowcount)
 
 
-def release(*, worker: str, endpoint_id: UUID, next_analysis_at: datetime) -> None:
+def release(*, worker: str, endpoint_id: UUID, next_analysis_at: datetime | None) -> None:
     """Gives the endpoint back and sets when it is due again, unless the lease has passed to another planner."""
     with connection.cursor() as cursor:
         cursor.execute(

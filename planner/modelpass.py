@@ -3,17 +3,18 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
-from planner.analysis import Task, analyse
-from planner.breaker import RATE_LIMIT_SECONDS, Breaker
-from planner.conversation import ModelError
+from planner.analysis import Analysed, Task, analyse
+from planner.breaker import Breaker
+from planner.budgets import owners_used_up
 from planner.discovery import candidates, lease
 from planner.llm import ModelAccess
+from planner.modelstate import service_mark, word_of_others
 from planner.policy import Candidate, Trigger, trigger_of
 from planner.snapshots import now
 
@@ -27,54 +28,80 @@ class Analyst:
         self._worker = worker
         self._access = access
         self._concurrency = concurrency
+        self._mark = service_mark(access)
         self._breaker = Breaker()
+        self._owners_used_up = 0
+        self._short_of_tokens: set[UUID] = set()
 
     def facts(self) -> dict[str, Any]:
-        """Figures for the heartbeat; `breaker` says why the model is not asked, None while it is."""
-        return {"model": self._access.model, "breaker": self._breaker.why_open()}
+        """Figures for the heartbeat: `breaker` says why the model is not asked, for `breaker_seconds` more.
+
+        `owners_used_up` counts owners whose tokens of the day were used up at the last pass. Other planners find out by
+        `service` whether what keeps this one from asking concerns them.
+        """
+        why, seconds = self._breaker.published() or (None, None)
+        return {
+            "model": self._access.model,
+            "service": self._mark,
+            "breaker": why,
+            "breaker_seconds": seconds,
+            "owners_used_up": self._owners_used_up,
+        }
 
     def run(self, stop: Stop) -> int:
-        """Analyses what deserves a look, owners taking turns; returns how many sessions were stored.
+        """Analyses what deserves a look, in the order of discovery; returns how many sessions were stored.
 
-        A fault in one analysis is logged and disturbs no other. Nothing new is begun once a stop is requested.
+        A fault in one analysis is logged and disturbs no other. Nothing new is begun once a stop is requested. After
+        the model was not asked for a while, one analysis goes first.
         """
-        if self._breaker.why_open() is not None:
+        if self._kept_from_asking():
             return 0
         at = now()
-        chosen = [(trigger, item) for item in candidates(at) if (trigger := trigger_of(item, at)) is not None]
-        if not chosen:
-            return 0
-        with ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="analysis") as pool:
-            stored = [pool.submit(self._guarded, item, trigger, stop) for trigger, item in chosen]
-            return sum(future.result() for future in stored)
+        self._owners_used_up = owners_used_up(at)
+        chosen = [(item, trigger) for item in candidates(at) if (trigger := trigger_of(item, at)) is not None]
+        stored = 0
+        while chosen and self._breaker.doubtful() and not stop.requested():
+            if self._kept_from_asking():
+                return stored
+            stored += self._all(chosen[:1], stop)
+            chosen = chosen[1:]
+        return stored + self._all(chosen, stop)
 
-    def _guarded(self, candidate: Candidate, trigger: Trigger, stop: Stop) -> bool:
+    def _all(self, chosen: list[tuple[Candidate, Trigger]], stop: Stop) -> int:
+        """Analyses side by side; who had to wait for tokens set aside has another turn when the others have ended."""
+        stored = 0
+        while chosen:
+            self._short_of_tokens.clear()
+            with ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="analysis") as pool:
+                ended = list(pool.map(lambda pair: self._guarded(pair[0], pair[1], stop), chosen))
+            now_stored = sum(one.stored for one in ended)
+            stored += now_stored
+            chosen = [pair for pair, one in zip(chosen, ended, strict=True) if one.waits] if now_stored else []
+        return stored
+
+    def _guarded(self, candidate: Candidate, trigger: Trigger, stop: Stop) -> Analysed:
         try:
-            if stop.requested() or self._breaker.why_open() is not None:
-                return False
-            return self._one(candidate, trigger)
+            if stop.requested() or self._kept_from_asking():
+                return Analysed(stored=False)
+            if candidate.owner_id in self._short_of_tokens:
+                return Analysed(stored=False, waits=True)
+            if not lease(worker=self._worker, candidate=candidate):
+                return Analysed(stored=False)
+            analysed = analyse(Task(candidate.endpoint_id, trigger, self._worker), self._access, stop.wait)
         except Exception:
             logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": candidate.endpoint_id}})
-            return False
+            return Analysed(stored=False)
         finally:
             connection.close()
+        if analysed.waits:
+            self._short_of_tokens.add(candidate.owner_id)
+        if analysed.stored and self._breaker.heed(analysed.error):
+            kind = analysed.error.kind if analysed.error is not None else None
+            log_event(logger, Event.BREAKER_OPENED, logging.ERROR, worker=self._worker, kind=kind)
+        return analysed
 
-    def _one(self, candidate: Candidate, trigger: Trigger) -> bool:
-        if not lease(worker=self._worker, candidate=candidate):
-            return False
-        cap = min(settings.ENV.ai_session_token_limit, candidate.tokens_left)
-        error = analyse(Task(candidate.endpoint_id, trigger, cap, self._worker), self._access)
-        if error is not None:
-            self._heed(error)
-        return True
-
-    def _heed(self, error: ModelError) -> None:
-        """Stops asking for a while where the service refused, or asked for time."""
-        if error.hopeless:
-            opened = self._breaker.open(f"{error.kind}: {error}")
-        elif error.kind == "rate_limited" or error.retry_after is not None:
-            opened = self._breaker.open(f"{error.kind}: {error}", error.retry_after or RATE_LIMIT_SECONDS)
-        else:
-            return
-        if opened:
-            log_event(logger, Event.BREAKER_OPENED, logging.ERROR, worker=self._worker, kind=error.kind)
+    def _kept_from_asking(self) -> bool:
+        """Whether the breaker is open, by what this planner met or what another one met."""
+        if self._breaker.why_open() is None and (word := word_of_others(self._mark, self._worker)) is not None:
+            self._breaker.adopt(*word)
+        return self._breaker.why_open() is not None

@@ -12,6 +12,8 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connection
 
+import planner.analysis
+import planner.conversation
 import planner.llm
 from accounts.vault import seal
 from cronicorn.runtime.stopping import Stop
@@ -40,6 +42,17 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "404": (failure(404), "not_found"),
     "429": (failure(429, Retry_After="7"), "rate_limited"),
     "500": (failure(500), "server_error"),
+    "503 with a time to wait": (failure(503, Retry_After="7"), "server_error"),
+    "refusal": (completion(refusal="I cannot help with that."), "refused"),
+    "content filter": (completion(text="I", finish_reason="content_filter"), "refused"),
+    "no choices": (Reply(body=b'{"id": "x", "object": "chat.completion", "choices": []}'), "malformed_answer"),
+    "no body": (Reply(body=b""), "malformed_answer"),
+    "redirect": (Reply(302, headers={"Location": "http://127.0.0.1:1/v1"}), "request_refused"),
+    "foreign id": (completion(call("propose_interval", {**FASTER, "endpoint": str(uuid4())})), "bad_arguments"),
+    "arguments cut at the limit": (
+        completion(call("propose_interval", '{"interval_ms": 3'), finish_reason="length"),
+        "bad_arguments",
+    ),
     "400": (failure(400), "request_refused"),
     "reset": (wire.RESET, "connection_failed"),
     "cut short": (wire.SHORT, "connection_failed"),
@@ -173,6 +186,7 @@ def test_whatever_the_model_does_ends_in_a_stored_session(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(planner.llm, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.01)
     endpoint = watched()
     answer, kind = FAULTS[fault]
     model_server.script(answer)
@@ -186,6 +200,57 @@ def test_whatever_the_model_does_ends_in_a_stored_session(
     assert endpoint.next_analysis_at > utc_now() + timedelta(minutes=5)
     Endpoint.objects.update(rules=[QUEUE_RULE])
     assert rules_pass(last_pass_at=None, heuristics=True).stored == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "reset", "cut short", "drip in body"])
+def test_what_passes_is_asked_again_once_and_the_analysis_goes_on(
+    model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(planner.llm, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.01)
+    endpoint = watched()
+    model_server.script(FAULTS[fault][0], completion(call("propose_interval", FASTER), submit()))
+    assert analyse(model_server) == 1
+    session = AnalysisSession.objects.get()
+    assert (session.status, len(model_server.asked)) == (SessionStatus.COMPLETED, 2)
+    assert session.warnings[0].startswith("Asked again: ")
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+
+
+@pytest.mark.parametrize("round_", [1, 2])
+def test_an_endpoint_deleted_in_the_middle_disturbs_nothing(model_server: ModelServer, round_: int) -> None:
+    endpoint = watched()
+    asked = threading.Semaphore(0)
+    gate = threading.Event()
+    answers = [completion(call("get_latest_response", {}))] * (round_ - 1)
+    model_server.script(*answers, held(gate, call("propose_interval", FASTER), submit()), completion(submit()))
+
+    def delete() -> None:
+        model_server.wait_for(round_)
+        Endpoint.objects.filter(pk=endpoint.pk).delete()
+        connection.close()
+        gate.set()
+        asked.release()
+
+    threading.Thread(target=delete).start()
+    assert analyse(model_server) == 0
+    assert asked.acquire(timeout=5)
+    assert not AnalysisSession.objects.exists()
+    watched()
+    assert analyse(model_server) == 1
+
+
+def test_a_fault_of_our_own_leaves_no_session_open(model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = watched()
+    monkeypatch.setattr(planner.analysis, "file_proposal", lambda **_: 1 / 0)
+    model_server.script(completion(call("propose_interval", FASTER), submit()))
+    assert analyse(model_server) == 0
+    session = AnalysisSession.objects.get()
+    assert (session.status, session.error_kind, session.prompt_tokens) == ("failed", "planner_fault", 900)
+    endpoint.refresh_from_db()
+    assert endpoint.analysis_lease_owner is None
+    assert endpoint.next_analysis_at > utc_now() + timedelta(minutes=5)
 
 
 def test_a_mended_tool_call_is_accepted(model_server: ModelServer) -> None:
@@ -209,7 +274,7 @@ def test_a_refusing_service_opens_the_breaker(model_server: ModelServer, status:
     watched()
     model_server.script(failure(status))
     planner_1 = analyst(model_server)
-    assert planner_1.facts() == {"model": "scripted-1", "breaker": None}
+    assert (planner_1.facts()["model"], planner_1.facts()["breaker"]) == ("scripted-1", None)
     planner_1.run(Stop())
     watched()
     assert planner_1.run(Stop()) == 0
@@ -221,7 +286,7 @@ def test_too_many_requests_are_heeded_and_a_server_error_is_not_held_against_the
     model_server: ModelServer,
 ) -> None:
     watched()
-    model_server.script(failure(500), failure(429, Retry_After="60"))
+    model_server.script(failure(500), failure(500), failure(429, Retry_After="60"))
     planner_1 = analyst(model_server)
     planner_1.run(Stop())
     assert planner_1.facts()["breaker"] is None
@@ -386,13 +451,18 @@ def test_a_session_is_cut_at_its_token_limit_and_stored(model_server: ModelServe
 
 @pytest.mark.parametrize("limit", ["ai_owner_daily_token_limit", "ai_daily_token_limit"])
 def test_a_spent_budget_leaves_the_endpoint_to_its_rules(model_server: ModelServer, settings: Any, limit: str) -> None:
-    settings.ENV = replace(django_settings.ENV, **{limit: 960})
+    settings.ENV = replace(django_settings.ENV, **{limit: 3_900})
     owner = make_user()
     watched(job=make_job(owner=owner))
     assert analyse(model_server) == 1
-    AnalysisSession.objects.update(prompt_tokens=900, completion_tokens=60)
-    watched(job=make_job(owner=owner))
-    assert analyse(model_server) == 0
+    assert AnalysisSession.objects.get().warnings == [
+        "The day's tokens are used up: until midnight UTC only rules decide."
+    ]
+    watched(job=make_job(owner=owner), rules=[QUEUE_RULE])
+    planner_1 = analyst(model_server)
+    assert planner_1.run(Stop()) == 0
+    assert planner_1.facts()["owners_used_up"] == 1
+    assert rules_pass(last_pass_at=None, heuristics=True).stored == 1
 
 
 def test_a_planner_killed_before_its_verdict_leaves_hint_and_record_together(

@@ -32,10 +32,11 @@ def completion(
     text: str | None = None,
     finish_reason: str | None = None,
     usage: dict[str, Any] | None = None,
+    refusal: str | None = None,
     **reply: Any,
 ) -> Reply:
     """A faithful chat completion with these tool calls."""
-    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
     if calls:
         message["tool_calls"] = list(calls)
     document = {
