@@ -65,7 +65,7 @@ class EndpointFacts:
     """A row of `job_endpoints` at the end. `steady` tells that nobody changed it, so that its grid is known.
 
     `once_at` is set for an endpoint that runs once. Retries are judged where `retry_limit` is above zero; nobody
-    changes such an endpoint, and `interval` and `longest_backoff` say when its next slot comes.
+    changes such an endpoint.
     """
 
     id: UUID
