@@ -53,6 +53,11 @@ SELECT w.id, found.*
 FROM UNNEST(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::boolean[])
      AS w(id, endpoint_id, began_at, ended_at, tool, shadow)
 CROSS JOIN LATERAL (
+    SELECT min(scheduled_for) AS at FROM runs
+    WHERE w.tool = 'propose_next_time' AND endpoint_id = w.endpoint_id AND attempt = 1 AND source = 'ai-oneshot'
+      AND started_at IS NOT NULL AND scheduled_for >= w.began_at AND scheduled_for < w.ended_at
+) once
+CROSS JOIN LATERAL (
     SELECT max(slot_at) FILTER (WHERE place = 0) AS last_start_at,
            count(*) FILTER (WHERE own) AS calls,
            count(*) FILTER (WHERE own AND status = 'failed') AS failures,
@@ -62,28 +67,25 @@ CROSS JOIN LATERAL (
            min(slot_at) FILTER (WHERE sees AND status = 'success' AND was = 'failed') AS recovery_at,
            min(was_at) FILTER (WHERE sees AND status = 'success' AND was = 'failed') AS recovery_after
     FROM (
-        SELECT mine.*, own OR (place = 2 AND NOT w.shadow AND w.tool <> 'propose_next_time') AS sees,
+        SELECT r.*, mine.own, mine.own OR (place = 2 AND NOT w.shadow AND w.tool <> 'propose_next_time') AS sees,
                COALESCE(lag(slot_at) OVER seen, w.began_at) AS was_at,
                COALESCE(lag(status) OVER seen, 'unknown') AS was
         FROM (
-            SELECT r.*, place = 1 AND CASE
-                       WHEN w.shadow THEN true
-                       WHEN w.tool = 'propose_next_time' THEN source = 'ai-oneshot' AND slot_at = min(slot_at)
-                            FILTER (WHERE place = 1 AND source = 'ai-oneshot') OVER ()
-                       ELSE source NOT IN ('manual', 'ai-oneshot') END AS own
-            FROM (
-                (SELECT 0 AS place, scheduled_for AS slot_at, status, source FROM runs
-                 WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND status IN ('success', 'failed')
-                   AND scheduled_for < w.began_at ORDER BY scheduled_for DESC LIMIT 1)
-                UNION ALL
-                (SELECT 1, scheduled_for, status, source FROM runs
-                 WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND started_at IS NOT NULL
-                   AND scheduled_for >= w.began_at AND scheduled_for < w.ended_at)
-                UNION ALL
-                (SELECT 2, scheduled_for, status, source FROM runs
-                 WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND status IN ('success', 'failed')
-                   AND scheduled_for >= w.ended_at ORDER BY scheduled_for LIMIT 1)
-            ) r
+            (SELECT 0 AS place, scheduled_for AS slot_at, status, source FROM runs
+             WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND status IN ('success', 'failed')
+               AND scheduled_for < w.began_at ORDER BY scheduled_for DESC LIMIT 1)
+            UNION ALL
+            (SELECT 1, scheduled_for, status, source FROM runs
+             WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND started_at IS NOT NULL
+               AND scheduled_for >= w.began_at AND scheduled_for < w.ended_at)
+            UNION ALL
+            (SELECT 2, scheduled_for, status, source FROM runs
+             WHERE endpoint_id = w.endpoint_id AND attempt = 1 AND status IN ('success', 'failed')
+               AND scheduled_for >= w.ended_at ORDER BY scheduled_for LIMIT 1)
+        ) r
+        CROSS JOIN LATERAL (
+            SELECT place = 1 AND CASE WHEN w.shadow THEN true WHEN w.tool = 'propose_next_time' THEN slot_at = once.at
+                                      ELSE source NOT IN ('manual', 'ai-oneshot') END AS own
         ) mine
         WINDOW seen AS (PARTITION BY status IN ('success', 'failed') ORDER BY slot_at)
     ) judged

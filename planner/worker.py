@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 SWEEP_EVERY = 60.0
-SCORED_AT_ONCE = 500
-MOST_SCORED_IN_A_SWEEP = 10 * SCORED_AT_ONCE
+# A day of calls every second for each of these is read within the timeout of a statement.
+SCORED_AT_ONCE = 50
+MOST_SCORED_IN_A_SWEEP = 100 * SCORED_AT_ONCE
 LONGEST_BACKOFF = 30.0
 JOIN_TIME = 25.0
 
