@@ -1,0 +1,235 @@
+"""Where virtual planners ask for changes: judged by the real judgement, carried out on virtual rows. Pure.
+
+What `planner.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in both.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from planner.advice import TURNS_WITHIN
+from planner.evaluation.history import History
+from planner.evaluation.world import World
+from planner.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
+from planner.proposals import (
+    MAX_PAUSE_PER_WEEK,
+    MINUTE_MS,
+    WEEK,
+    Bounded,
+    Bounds,
+    ClearHints,
+    PauseUntil,
+    ProposeInterval,
+    ProposeNextTime,
+    Speaker,
+    Wish,
+)
+from scheduling.plan.decision import Source
+from scheduling.plan.governor import plan_next_run, planner_floor_ms
+from scheduling.plan.row import PlanRow, facts_of
+from scheduling.simulation import scenario as changes
+from scheduling.simulation.engine import Stage
+from scheduling.simulation.scenario import Change
+
+REPEAT_AFTER = timedelta(hours=1)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One wish and what became of it: in force until `until`, or until `ended_at` where something ended it before.
+
+    `ended_by` is the word that proposals have for it, `replaced_ms` the interval of the hint that this one replaced.
+    `session` counts the analyses of the model from 1; None for a rule or a heuristic.
+    """
+
+    at: datetime
+    endpoint: str
+    speaker: Speaker
+    key: str | None
+    wish: Wish
+    verdict: Verdict
+    values: Mapping[str, Any]
+    reason: str
+    note: str
+    until: datetime | None = None
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+    replaced_ms: int | None = None
+    session: int | None = None
+
+    @property
+    def tool(self) -> str:
+        """What was asked for."""
+        return self.wish.tool
+
+    @property
+    def applied(self) -> bool:
+        """Whether the schedule followed it."""
+        return self.verdict is Verdict.APPLIED
+
+
+class Desk:
+    """The planner's side of one play: what is in force by whose word, and everything that was asked."""
+
+    def __init__(self, world: World, stage: Stage, history: History) -> None:
+        self.world, self.stage, self.history = world, stage, history
+        self.entries: list[Entry] = []
+        # By endpoint and kind of hint, the latest that was applied; it may have run out.
+        self._latest: dict[tuple[str, type[Wish]], Entry] = {}
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time."""
+        return self.stage.now
+
+    def file(
+        self,
+        endpoint: str,
+        wish: Wish,
+        *,
+        speaker: Speaker,
+        key: str | None = None,
+        own_only: bool = False,
+        session: int | None = None,
+    ) -> Judged:
+        """Judges a wish and, where the endpoint's mode says so, carries it out."""
+        now, standing = self.now, self.standing(endpoint)
+        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
+        if judged.verdict is Verdict.NOTHING:
+            return judged
+        bounded = judged.bounded
+        granted = bounded.wish if bounded is not None else wish
+        values = granted.model_dump(exclude={"reason", "endpoint"})
+        entry = Entry(now, endpoint, speaker, key, wish, judged.verdict, values, granted.reason, judged.why)
+        entry.session = session
+        if entry.applied and bounded is not None:
+            self._carry_out(entry, bounded, standing, own_only)
+        elif self._noted(entry):
+            return judged
+        self.entries.append(entry)
+        return judged
+
+    def standing(self, endpoint: str) -> Standing:
+        """What stands on an endpoint."""
+        row, now = self.stage.row(endpoint), self.now
+        return Standing(
+            mode=self.world.by_name[endpoint].mode,
+            active=row.status == "active" and row.job_status == "active",
+            hold_until=None,
+            interval=self._in_force(endpoint, ProposeInterval, row.ai_hint_interval_expires_at),
+            oneshot=self._in_force(endpoint, ProposeNextTime, row.ai_hint_next_run_expires_at),
+            pause=self._in_force(endpoint, PauseUntil, row.paused_until),
+            bounds=self._bounds(endpoint, row),
+            next_run_at=self._unpaused_run_at(row, now),
+        )
+
+    def last(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
+        """The latest wish of this kind on this endpoint; None where there was none."""
+        of_kind = (
+            entry
+            for entry in reversed(self.entries)
+            if (entry.endpoint, entry.speaker, entry.key, entry.tool) == (endpoint, speaker, key, tool)
+        )
+        return next(of_kind, None)
+
+    def turns(self, endpoint: str) -> dict[Speaker, int]:
+        """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
+        found: dict[Speaker, int] = {}
+        for entry in self.entries:
+            if entry.endpoint != endpoint or not entry.applied or entry.at <= self.now - TURNS_WITHIN:
+                continue
+            interval_ms = entry.values.get("interval_ms", 0)
+            slower = entry.speaker is Speaker.RULE and entry.replaced_ms is not None and entry.replaced_ms < interval_ms
+            if isinstance(entry.wish, ClearHints) or slower:
+                found[entry.speaker] = found.get(entry.speaker, 0) + 1
+        return found
+
+    def state(self, entry: Entry) -> str:
+        """What has become of a wish by now, in the words of proposals."""
+        if entry.ended_by is not None or entry.until is None or entry.until > self.now:
+            return entry.ended_by or entry.verdict.value
+        runs = self.history.of(entry.endpoint)
+        used = any(run.source == Source.AI_ONESHOT and run.started_at >= entry.at for run in runs)
+        return entry.verdict.value if used and isinstance(entry.wish, ProposeNextTime) else "expired"
+
+    def _in_force(self, endpoint: str, kind: type[Wish], until: datetime | None) -> InForce | None:
+        """What no entry here accounts for was set by a person."""
+        if until is None or until <= self.now:
+            return None
+        entry = self._latest.get((endpoint, kind))
+        if entry is None or entry.until != until:
+            return InForce(Speaker.PERSON, None, {}, until)
+        asked = entry.wish.model_dump(mode="json", exclude={"endpoint"})
+        return InForce(entry.speaker, entry.key, asked, until)
+
+    def _bounds(self, endpoint: str, row: PlanRow) -> Bounds:
+        facts = facts_of(row, self.now, unclaimed=False, hint_floor_ms=self.world.hint_floor_ms)
+        return Bounds(
+            min_interval_ms=row.min_interval_ms,
+            max_interval_ms=row.max_interval_ms,
+            floor_ms=planner_floor_ms(facts),
+            last_started_at=row.last_started_at,
+            pause_left=MAX_PAUSE_PER_WEEK - self._paused_this_week(endpoint),
+            runs_once=row.run_once_at is not None,
+        )
+
+    def _paused_this_week(self, endpoint: str) -> timedelta:
+        total = timedelta(0)
+        for entry in self.entries:
+            if entry.endpoint == endpoint and entry.tool == PauseUntil.tool and entry.applied and entry.until:
+                end = min(entry.until, entry.ended_at or entry.until, self.now)
+                total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
+        return total
+
+    def _unpaused_run_at(self, row: PlanRow, now: datetime) -> datetime | None:
+        free = copy(row)
+        free.paused_until = None
+        facts = facts_of(free, now, unclaimed=row.lease_owner is None, hint_floor_ms=self.world.hint_floor_ms)
+        return plan_next_run(facts, now).run_at
+
+    def _carry_out(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
+        wish, endpoint, now = bounded.wish, entry.endpoint, self.now
+        change: Change
+        if isinstance(wish, ClearHints):
+            kinds: list[tuple[type[Wish], InForce | None]] = [
+                (ProposeInterval, standing.interval),
+                (ProposeNextTime, standing.oneshot),
+            ]
+            cleared = [kind for kind, hint in kinds if may_clear(hint, entry.speaker, own_only)]
+            change = changes.ClearHints(interval=ProposeInterval in cleared, oneshot=ProposeNextTime in cleared)
+            for kind in cleared:
+                self._end(endpoint, kind, "cleared")
+        else:
+            entry.replaced_ms = self.stage.row(endpoint).ai_hint_interval_ms
+            self._end(endpoint, type(wish), "superseded")
+            if isinstance(wish, ProposeInterval):
+                change = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                entry.until = now + timedelta(minutes=wish.ttl_minutes)
+            elif isinstance(wish, ProposeNextTime):
+                # Rounded up, so that it is not sooner than what was bounded.
+                in_ms = -((now - wish.next_run_at) // _MILLISECOND)
+                change = changes.SetOneShotHint(in_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                entry.until = now + timedelta(minutes=wish.ttl_minutes)
+            else:
+                assert isinstance(wish, PauseUntil)
+                change = changes.Pause(wish.until, wish.reason) if wish.until is not None else changes.Resume()
+                entry.until = wish.until
+            self._latest[endpoint, type(wish)] = entry
+        self.stage.change(endpoint, change)
+
+    def _end(self, endpoint: str, kind: type[Wish], how: str) -> None:
+        """Notes that what was in force has ended now, unless it had run out or was used up before."""
+        entry = self._latest.pop((endpoint, kind), None)
+        used = kind is ProposeNextTime and self.stage.row(endpoint).ai_hint_next_run_at is None
+        if entry is not None and entry.until is not None and entry.until > self.now and not used:
+            entry.ended_at, entry.ended_by = self.now, how
+
+    def _noted(self, entry: Entry) -> bool:
+        """Whether the same was noted within the hour."""
+        last = self.last(entry.endpoint, entry.speaker, entry.key, entry.tool)
+        if last is None or last.verdict is not entry.verdict or last.at <= self.now - REPEAT_AFTER:
+            return False
+        return last.wish.model_copy(update={"reason": ""}) == entry.wish.model_copy(update={"reason": ""})

@@ -1,0 +1,176 @@
+"""What the model is told of an endpoint of a play, in its briefing and when it asks for more. Pure.
+
+As `planner.dossier` tells it from the database; a test holds the two together, word by word.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from planner.briefing import (
+    LONG_BODY_LENGTH,
+    MOST_ACTIONS,
+    MOST_RUNS,
+    MOST_SIBLINGS,
+    SHORT_BODY_LENGTH,
+    ActionLine,
+    Briefing,
+    HealthLine,
+    RunLine,
+    SiblingLine,
+    as_data,
+)
+from planner.evaluation.desk import Desk, Entry
+from planner.evaluation.history import PlayedRun
+from planner.evaluation.world import Member
+from scheduling.plan.row import PlanRow
+from scheduling.plan.wording import duration_words, instant_words
+
+HEALTH_HOURS = (1, 4, 24)
+TOLD_ARGUMENTS = ("interval_ms", "ttl_minutes", "next_run_at", "until")
+
+
+def siblings_of(desk: Desk, name: str) -> list[Member]:
+    """The siblings that the model may hear of."""
+    return [sibling for sibling in desk.world.siblings(name) if sibling.mode != "off"]
+
+
+def briefing_of(desk: Desk, name: str, *, trigger: str) -> Briefing:
+    """The facts of the endpoint as they stand."""
+    member, row, history = desk.world.by_name[name], desk.stage.row(name), desk.history
+    return Briefing(
+        now=desk.now,
+        trigger=trigger.replace("_", " "),
+        name=name,
+        description=member.description,
+        method=member.method,
+        baseline=_baseline(desk, row),
+        min_interval_ms=row.min_interval_ms,
+        max_interval_ms=row.max_interval_ms,
+        floor_ms=desk.standing(name).bounds.floor_ms,
+        failure_count=row.failure_count,
+        next_run_at=row.next_run_at,
+        next_source=row.next_source,
+        in_force=_in_force(desk, name, row),
+        health=[_health(desk, name, hours) for hours in HEALTH_HOURS],
+        runs=[_line(run) for run in history.latest(name, MOST_RUNS)],
+        body=latest_body(desk, name),
+        actions=[_action(desk, entry) for entry in _entries(desk, name)[:MOST_ACTIONS]],
+        siblings=[_sibling(desk, sibling) for sibling in siblings_of(desk, name)[:MOST_SIBLINGS]],
+    )
+
+
+def latest_body(desk: Desk, name: str) -> str | None:
+    """The body of the latest response; None where there was none."""
+    return next((run.body for run in reversed(desk.history.of(name)) if run.body is not None), None)
+
+
+def latest_response(desk: Desk, name: str) -> dict[str, Any]:
+    """What `get_latest_response` answers."""
+    run = next((run for run in reversed(desk.history.of(name)) if run.body is not None), None)
+    if run is None or run.body is None:
+        return {"response": None}
+    return {
+        "received_at": run.finished_at.isoformat(),
+        "content_type": run.content_type,
+        "untrusted_body": as_data(run.body, (), LONG_BODY_LENGTH),
+    }
+
+
+def response_history(desk: Desk, name: str, *, limit: int, offset: int, include_bodies: bool) -> dict[str, Any]:
+    """What `get_response_history` answers."""
+    runs = desk.history.latest(name, limit, skip=offset)
+    return {"runs": [_told(run, include_bodies) for run in runs]}
+
+
+def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict[str, Any]:
+    """What `get_sibling_latest_responses` answers."""
+    told = []
+    for sibling in siblings_of(desk, name):
+        runs = desk.history.latest(sibling.name, 1)
+        failures = desk.stage.row(sibling.name).failure_count
+        entry = {"name": as_data(sibling.name, (), 100), "failures_in_a_row": failures}
+        told.append(entry | (_told(runs[0], include_responses) if runs else {}))
+    return {"siblings": told}
+
+
+def _told(run: PlayedRun, with_body: bool) -> dict[str, Any]:
+    told = {
+        "at": run.due_at.isoformat(timespec="seconds"),
+        "status": _status(run),
+        "status_code": run.status_code,
+        "duration_ms": round(run.duration_ms),
+        "error_kind": run.error_kind,
+    }
+    if with_body and run.body is not None:
+        told["untrusted_body"] = as_data(run.body, (), SHORT_BODY_LENGTH)
+    return told
+
+
+def _status(run: PlayedRun) -> str:
+    return "success" if run.ok else "failed"
+
+
+def _baseline(desk: Desk, row: PlanRow) -> str:
+    if row.baseline_interval_ms is not None:
+        return f"baseline every {duration_words(row.baseline_interval_ms)}"
+    if row.baseline_cron is not None:
+        return f"baseline cron {row.baseline_cron} in {row.timezone}"
+    return f"once at {instant_words(row.run_once_at, desk.now)}" if row.run_once_at else "once"
+
+
+def _in_force(desk: Desk, name: str, row: PlanRow) -> list[str]:
+    standing, now = desk.standing(name), desk.now
+    words = []
+    if standing.interval is not None and row.ai_hint_interval_ms is not None:
+        pace, until = duration_words(row.ai_hint_interval_ms), instant_words(standing.interval.expires_at, now)
+        words.append(f"every {pace} until {until} by {standing.interval.speaker.value}")
+    if standing.oneshot is not None and row.ai_hint_next_run_at is not None:
+        words.append(f"one run at {instant_words(row.ai_hint_next_run_at, now)} by {standing.oneshot.speaker.value}")
+    if standing.pause is not None:
+        words.append(f"paused until {instant_words(standing.pause.expires_at, now)} by {standing.pause.speaker.value}")
+    return words
+
+
+def _health(desk: Desk, name: str, hours: int) -> HealthLine:
+    since = desk.now - timedelta(hours=hours)
+    runs = [run for run in desk.history.of(name) if run.due_at > since]
+    durations = sorted(run.duration_ms for run in runs)
+    return HealthLine(
+        hours, len(runs), sum(run.ok for run in runs), percentile(durations, 0.5), percentile(durations, 0.95)
+    )
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """As PostgreSQL's percentile_cont over sorted values; None without any."""
+    if not values:
+        return None
+    place = share * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (values[above] - values[below]) * (place - below)
+
+
+def _line(run: PlayedRun) -> RunLine:
+    return RunLine(run.due_at, _status(run), run.status_code, run.duration_ms, run.error_kind, run.source)
+
+
+def _entries(desk: Desk, name: str) -> list[Entry]:
+    """What was asked for the endpoint, newest first."""
+    return [entry for entry in reversed(desk.entries) if entry.endpoint == name]
+
+
+def _action(desk: Desk, entry: Entry) -> ActionLine:
+    values = {key: entry.values[key] for key in TOLD_ARGUMENTS if entry.values.get(key) is not None}
+    return ActionLine(entry.at, entry.tool, values, f"{entry.speaker.value}, {desk.state(entry)}")
+
+
+def _sibling(desk: Desk, member: Member) -> SiblingLine:
+    runs = desk.history.latest(member.name, 1)
+    return SiblingLine(
+        name=member.name,
+        description=member.description,
+        status=_status(runs[0]) if runs else None,
+        failure_count=desk.stage.row(member.name).failure_count,
+        mode=member.mode,
+    )

@@ -1,0 +1,83 @@
+"""The rules pass on a virtual clock: the owner's rules and the heuristics, by the real `advise`. Pure."""
+
+from datetime import datetime, timedelta
+
+from jobs.rules import runs_needed
+from planner.advice import Advice, SeenRun, Watched, advise
+from planner.evaluation.desk import Desk
+from planner.evaluation.history import PlayedRun
+from planner.heuristics import RUNS_NEEDED
+
+PASS_EVERY = timedelta(seconds=2)
+
+
+class RulesPlanner:
+    """Looks at every endpoint with new runs, at the next tick of a pass that runs every two seconds."""
+
+    def __init__(self, *, heuristics: bool = True) -> None:
+        self._heuristics = heuristics
+
+    def begin(self, desk: Desk) -> None:
+        """A play begins."""
+        self._desk = desk
+        self._rules = {member.name: member.parsed_rules() for member in desk.world.members}
+        self._runs = {name: max(runs_needed(rules), RUNS_NEEDED) for name, rules in self._rules.items()}
+        self._fresh: dict[str, None] = {}
+        self._pass_at: datetime | None = None
+
+    def settled(self, run: PlayedRun) -> None:
+        """A run has ended; the next pass will see it."""
+        desk = self._desk
+        if desk.world.by_name[run.endpoint].mode == "off":
+            return
+        self._fresh[run.endpoint] = None
+        if self._pass_at is None:
+            passes = (desk.now - desk.world.start) // PASS_EVERY + 1
+            self._pass_at = desk.world.start + passes * PASS_EVERY
+            desk.stage.wake(self._pass_at)
+
+    def woken(self) -> None:
+        """Makes the pass when its time has come."""
+        if self._pass_at is None or self._desk.now < self._pass_at:
+            return
+        fresh, self._fresh, self._pass_at = self._fresh, {}, None
+        for name in fresh:
+            watched = self._watched(name)
+            for advice in advise(watched, self._desk.now, heuristics=self._heuristics):
+                self._file(name, watched, advice)
+
+    def _watched(self, name: str) -> Watched:
+        desk = self._desk
+        row, standing = desk.stage.row(name), desk.standing(name)
+        return Watched(
+            endpoint_id=row.id,
+            interval_ms=row.baseline_interval_ms,
+            max_interval_ms=row.max_interval_ms,
+            next_run_at=row.next_run_at,
+            rules=self._rules[name],
+            interval_hint=standing.interval,
+            oneshot_hint=standing.oneshot,
+            pause=standing.pause,
+            runs=[_seen(run) for run in desk.history.latest(name, self._runs[name])],
+            turns=desk.turns(name),
+        )
+
+    def _file(self, name: str, watched: Watched, advice: Advice) -> None:
+        desk, target, key = self._desk, name, advice.key
+        if advice.wish.endpoint is not None:
+            target, key = advice.wish.endpoint, f"{name}:{advice.key}"
+            known = any(sibling.name == target for sibling in desk.world.siblings(name))
+            if not known or self._asked_already(target, key, watched, advice):
+                return
+        desk.file(target, advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only)
+
+    def _asked_already(self, target: str, key: str, watched: Watched, advice: Advice) -> bool:
+        last = self._desk.last(target, advice.speaker, key, advice.wish.tool)
+        if last is None:
+            return False
+        again_at = last.at + advice.again_after
+        return last.at >= watched.runs[0].finished_at or (not advice.new_match and self._desk.now < again_at)
+
+
+def _seen(run: PlayedRun) -> SeenRun:
+    return SeenRun(run.finished_at, run.observation, run.retry_after)

@@ -1,0 +1,50 @@
+"""The shipped scenarios: with rules, and with a scripted model on the wire, comes about what a person would want."""
+
+import pytest
+
+from planner.evaluation.model import ModelPlanner
+from planner.evaluation.play import play
+from planner.evaluation.rules import RulesPlanner
+from planner.evaluation.scenarios import SCENARIOS
+from tests.planner.evaluation.script import POLICIES, answering, asking
+from tests.support.model_server import ModelServer
+
+NAMES = ("cooldown", "degradation", "flashsale", "inverse", "oscillation", "pipeline", "ratelimit", "sibling", "volume")
+
+
+def test_nine_scenarios_are_shipped_and_each_has_a_script() -> None:
+    assert tuple(sorted(SCENARIOS)) == NAMES
+    assert tuple(sorted(POLICIES)) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rules_do_what_a_person_would_want(name: str) -> None:
+    assert play(SCENARIOS[name], RulesPlanner()).unmet() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripted_model_does_what_a_person_would_want(name: str, model_server: ModelServer) -> None:
+    model_server.decide(answering(POLICIES[name]))
+    model, ask = asking(model_server)
+    with model:
+        planner = ModelPlanner(ask)
+        played = play(SCENARIOS[name], planner)
+    assert played.unmet() == []
+    assert {session.status for session in planner.sessions} == {"completed"}
+    assert len(model_server.received) >= len(planner.sessions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_planner_a_person_would_want_more(name: str) -> None:
+    played = play(SCENARIOS[name])
+    assert played.unmet()
+    assert not played.entries
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_world_plays_the_same_each_time(name: str) -> None:
+    first, second = (play(SCENARIOS[name], RulesPlanner()) for _ in range(2))
+    assert list(first.history) == list(second.history)
+    assert [(entry.at, entry.endpoint, entry.wish) for entry in first.entries] == [
+        (entry.at, entry.endpoint, entry.wish) for entry in second.entries
+    ]
