@@ -24,7 +24,7 @@ from jobs.models import Endpoint, Job, Run
 from planner.admin import AnalysisSessionAdmin, ProposalAdmin
 from planner.models import AnalysisSession, Proposal
 
-LIVE_SECTIONS = ("tiles", "charts", "attention", "activity", "workers")
+LIVE_SECTIONS = ("notices", "tiles", "charts", "attention", "activity", "workers")
 _FOUND = 10
 
 

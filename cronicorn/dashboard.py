@@ -22,7 +22,9 @@ from jobs.admin.words import ms_words, rate_words, tone_of
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.selectors import LIVE_FOR
 from planner.admin import advice_words
+from planner.budgets import budgets_of
 from planner.models import AnalysisSession, Proposal, ProposalStatus
+from planner.modelstate import model_state
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000
@@ -114,6 +116,8 @@ def dashboard_context(user: User, now: datetime, job_id: UUID | None = None) -> 
         "pending": scope.of_endpoints(Proposal.objects.filter(status=ProposalStatus.PENDING)).count(),
         "activity": _activity(scope),
         "workers": _workers(now),
+        "model": model_state(),
+        "budgets": budgets_of(user.pk, now.astimezone(UTC)),
         "self_test": _self_test(scope, now),
         "shows_self_tests": scope.synthetic,
         "egress_allow": settings.ENV.egress_allow,

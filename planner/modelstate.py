@@ -43,6 +43,7 @@ class ModelState:
     """The state of the model. `kind` and `since` tell of failing: the latest error, and when the first one met it.
 
     `answered_at` is its latest good answer, None when there was none. `waiting` says that it is not asked for now.
+    `owners_used_up` counts owners whose tokens of the day were used up when a planner last looked.
     """
 
     word: ModelWord
@@ -50,6 +51,7 @@ class ModelState:
     since: datetime | None = None
     answered_at: datetime | None = None
     waiting: bool = False
+    owners_used_up: int = 0
 
     @property
     def why(self) -> str:
@@ -74,23 +76,26 @@ def model_state() -> ModelState:
             ),
             planners AS (
                 SELECT count(*) AS live, count(*) FILTER (WHERE facts ->> 'model' IS NOT NULL) AS asking,
-                       coalesce(bool_or(facts ->> 'breaker' IS NOT NULL), false) AS waiting
+                       coalesce(bool_or(facts ->> 'breaker' IS NOT NULL), false) AS waiting,
+                       coalesce(max((facts ->> 'owners_used_up')::integer), 0) AS used_up
                 FROM worker_heartbeats
                 WHERE kind = 'planner' AND stopped_at IS NULL AND seen_at > clock_timestamp() - %s * interval '1 second'
             )
             SELECT (SELECT analyzed_at FROM answered), (SELECT count(*) FROM failed),
                    (SELECT min(analyzed_at) FROM failed),
-                   (SELECT error_kind FROM failed ORDER BY analyzed_at DESC LIMIT 1), live, asking, waiting
+                   (SELECT error_kind FROM failed ORDER BY analyzed_at DESC LIMIT 1), live, asking, waiting,
+                   used_up
             FROM planners
             """,
             [LIVE_FOR.total_seconds()],
         )
-        answered_at, failures, since, kind, live, asking, waiting = cursor.fetchone()
+        answered_at, failures, since, kind, live, asking, waiting, used_up = cursor.fetchone()
     if live and not asking:
         return ModelState(ModelWord.OFF, answered_at=answered_at)
     if waiting or kind in _REFUSALS or failures >= FAILURES_THAT_TELL:
-        return ModelState(ModelWord.FAILING, kind, since, answered_at, waiting)
-    return ModelState(ModelWord.ANSWERING if answered_at else ModelWord.UNKNOWN, answered_at=answered_at)
+        return ModelState(ModelWord.FAILING, kind, since, answered_at, waiting, used_up)
+    word = ModelWord.ANSWERING if answered_at else ModelWord.UNKNOWN
+    return ModelState(word, answered_at=answered_at, owners_used_up=used_up)
 
 
 def service_mark(access: ModelAccess) -> str:

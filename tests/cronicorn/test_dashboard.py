@@ -159,7 +159,7 @@ def test_the_dashboard_takes_a_fixed_number_of_queries(django_assert_max_num_que
     user = make_user()
     for _ in range(15):
         make_run(make_endpoint(make_job(user), failure_count=1))
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(15):
         dashboard_context(user, now())
 
 
