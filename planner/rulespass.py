@@ -16,7 +16,7 @@ from jobs.models import Endpoint
 from planner.advice import Advice, Watched, advise
 from planner.filing import Filed, file_proposal, locked_endpoint
 from planner.models import AnalysisSession, Backend, Proposal, SessionStatus
-from planner.snapshots import endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
+from planner.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ BATCH = 100
 TRIGGER = "new_runs"
 # Reaches back beyond the last pass: a run is seen only when its transaction has ended, later than the time it names.
 OVERLAP = timedelta(minutes=2)
-FIRST_LOOK_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,15 @@ class Passed:
 
 
 def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
-    """Looks once at every endpoint with runs that were not looked at; `last_pass_at` None looks back over a day.
+    """Looks once at every endpoint with runs that were not looked at; `last_pass_at` None looks back without end.
 
     A fault in one endpoint is logged and does not disturb the others. Raises django.db.Error when the database is away.
     """
     began_at = now()
-    since = began_at - FIRST_LOOK_BACK if last_pass_at is None else last_pass_at - OVERLAP
+    place = None if last_pass_at is None else (last_pass_at - OVERLAP, NO_ID)
     looked_at = stored = 0
-    while batch := endpoints_with_recent_runs(since, heuristics=heuristics, limit=BATCH):
-        found, unreadable = watched([endpoint_id for endpoint_id, _ in batch], began_at)
+    while batch := endpoints_with_recent_runs(place, heuristics=heuristics, limit=BATCH):
+        found, unreadable = watched([endpoint_id for _, endpoint_id in batch], began_at)
         for endpoint_id, error in unreadable.items():
             log_event(logger, Event.PASS_FAILED, logging.ERROR, endpoint=endpoint_id, error=str(error))
         stored += sum(_file_all(item, began_at, heuristics=heuristics) for item in found)
@@ -53,7 +52,7 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
         looked_at += len(batch)
         if len(batch) < BATCH:
             break
-        since = batch[-1][1]
+        place = batch[-1]
     return Passed(began_at, looked_at, stored)
 
 

@@ -19,6 +19,9 @@ from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
 
 BODIES_READ = 2
+# An endpoint among those with new runs: when its last run ended, and its id.
+Place = tuple[datetime, UUID]
+NO_ID = UUID(int=0)
 
 
 def now() -> datetime:
@@ -27,44 +30,49 @@ def now() -> datetime:
         return database_now(cursor)
 
 
-def endpoints_with_recent_runs(since: datetime, *, heuristics: bool, limit: int) -> list[tuple[UUID, datetime]]:
-    """Endpoints with a run since `since` that the rules pass has not seen, oldest first, each with its last run's end.
+def endpoints_with_recent_runs(after: Place | None, *, heuristics: bool, limit: int) -> list[Place]:
+    """Endpoints with a run that the rules pass has not seen, each as the end of its last run and its id, in that order.
 
-    Left out: what is off, not active, or has neither rules nor anything for a heuristic to look at.
+    `after` is a place in that order, such as the last one of the batch before: runs that ended at the same moment are
+    neither skipped nor met twice. None begins with the oldest run of all. Left out: what is off, not active, or has
+    neither rules nor anything for a heuristic to look at.
     """
+    at, endpoint_id = after or (None, NO_ID)
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT e.id, e.last_run_at
+            SELECT e.last_run_at, e.id
             FROM job_endpoints e JOIN jobs j ON j.id = e.job_id
-            WHERE e.last_run_at > %(since)s
+            WHERE e.last_run_at >= coalesce(%(at)s, '-infinity'::timestamptz)
+              AND (e.last_run_at, e.id) > (coalesce(%(at)s, '-infinity'::timestamptz), %(id)s)
               AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < e.last_run_at)
               AND e.planner_mode <> 'off' AND e.status = 'active' AND j.status = 'active'
               AND (e.rules <> '[]'::jsonb OR e.ai_hint_interval_proposal_id IS NOT NULL
                    OR (%(heuristics)s AND (e.failure_count > 0 OR e.max_interval_ms > e.baseline_interval_ms)))
-            ORDER BY e.last_run_at
+            ORDER BY e.last_run_at, e.id
             LIMIT %(limit)s
             """,
-            {"since": since, "heuristics": heuristics, "limit": limit},
+            {"at": at, "id": endpoint_id, "heuristics": heuristics, "limit": limit},
         )
-        found: list[tuple[UUID, datetime]] = cursor.fetchall()
+        found: list[Place] = cursor.fetchall()
         return found
 
 
-def mark_seen(seen: Sequence[tuple[UUID, datetime]]) -> None:
-    """Notes up to which run the rules pass has looked; rows that are locked elsewhere are looked at again later."""
+def mark_seen(seen: Sequence[Place]) -> None:
+    """Notes up to which run the rules pass has looked, never back; rows locked elsewhere are looked at again later."""
     if not seen:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH seen AS (SELECT * FROM UNNEST(%s::uuid[], %s::timestamptz[]) AS s(id, through)),
+            WITH seen AS (SELECT * FROM UNNEST(%s::timestamptz[], %s::uuid[]) AS s(through, id)),
             free AS (SELECT e.id FROM job_endpoints e WHERE e.id IN (SELECT id FROM seen)
                      ORDER BY e.id FOR NO KEY UPDATE SKIP LOCKED)
             UPDATE job_endpoints e SET rules_through_run_at = seen.through
-            FROM seen JOIN free USING (id) WHERE e.id = seen.id
+            FROM seen JOIN free USING (id)
+            WHERE e.id = seen.id AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < seen.through)
             """,
-            [[endpoint_id for endpoint_id, _ in seen], [through for _, through in seen]],
+            [[through for through, _ in seen], [endpoint_id for _, endpoint_id in seen]],
         )
 
 

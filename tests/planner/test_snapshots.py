@@ -1,0 +1,101 @@
+"""Which endpoints a pass of the rules meets: each new run once, none skipped, by the index."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from jobs.models import Endpoint
+from planner import rulespass
+from planner.rulespass import rules_pass
+from planner.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen
+from tests.planner.scenes import QUEUE_RULE, ran, utc_now
+from tests.support.factories import make_endpoint, make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def met(after: Place | None = None, limit: int = 100, **options: Any) -> list[Place]:
+    return endpoints_with_recent_runs(after, **{"heuristics": True, "limit": limit, **options})
+
+
+def with_rule(**fields: Any) -> Endpoint:
+    return make_endpoint(rules=[QUEUE_RULE], **fields)
+
+
+def test_runs_that_ended_at_one_moment_are_all_met_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job()
+    for _ in range(11):
+        ran(with_rule(job=job), {"queue_depth": 1})
+    Endpoint.objects.update(last_run_at=utc_now())
+    seen: list[Place] = []
+    while batch := met(seen[-1] if seen else None, limit=2):
+        seen += batch
+    assert [endpoint_id for _, endpoint_id in seen] == sorted(Endpoint.objects.values_list("pk", flat=True))
+    monkeypatch.setattr(rulespass, "BATCH", 2)
+    assert rules_pass(last_pass_at=utc_now(), heuristics=True).looked_at == 11
+    assert rules_pass(last_pass_at=None, heuristics=True).looked_at == 0
+
+
+def test_a_run_while_no_planner_ran_for_days_is_met_by_the_first_pass() -> None:
+    weekly = with_rule()
+    ran(weekly, {"queue_depth": 412}, ago=timedelta(days=5).total_seconds())
+    assert rules_pass(last_pass_at=utc_now(), heuristics=True).looked_at == 0
+    assert rules_pass(last_pass_at=None, heuristics=True).looked_at == 1
+    assert rules_pass(last_pass_at=None, heuristics=True).looked_at == 0
+
+
+def test_what_one_planner_has_seen_is_not_forgotten_by_the_late_word_of_another() -> None:
+    endpoint = with_rule()
+    ran(endpoint, {})
+    at = endpoint.last_run_at
+    mark_seen([(at, endpoint.pk)])
+    mark_seen([(at - timedelta(minutes=5), endpoint.pk)])
+    assert met() == []
+    ran(endpoint, {}, ago=0)
+    assert [endpoint_id for _, endpoint_id in met()] == [endpoint.pk]
+
+
+def test_only_what_rules_or_heuristics_could_speak_on_is_met() -> None:
+    plain = make_endpoint()
+    slowable = make_endpoint(max_interval_ms=900_000)
+    ruled = with_rule()
+    for endpoint in (plain, slowable, ruled, with_rule(planner_mode="off")):
+        ran(endpoint, {})
+    assert {endpoint_id for _, endpoint_id in met()} == {slowable.pk, ruled.pk}
+    assert {endpoint_id for _, endpoint_id in met(heuristics=False)} == {ruled.pk}
+
+
+def test_the_runs_since_the_last_pass_are_found_by_index_and_without_reading_runs() -> None:
+    job = make_job()
+    at = utc_now()
+    Endpoint.objects.bulk_create(
+        Endpoint(
+            job=job,
+            owner_id=job.owner_id,
+            name="e",
+            url="https://example.com/",
+            host="example.com",
+            baseline_interval_ms=60_000,
+            rules=[QUEUE_RULE],
+            last_run_at=at - timedelta(seconds=number),
+        )
+        for number in range(3_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE job_endpoints")
+    plans: list[str] = []
+
+    def explained(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        with connection.cursor() as beside:
+            beside.cursor.execute("EXPLAIN (FORMAT JSON) " + sql, params)
+            plans.append(json.dumps(beside.cursor.fetchone()))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explained):
+        assert len(met((at - timedelta(minutes=2), NO_ID), limit=50)) == 50
+    (plan,) = plans
+    assert '"Index Name": "endpoints_by_last_run"' in plan.replace("\\", "")
+    assert '"runs"' not in plan.replace("\\", "")
