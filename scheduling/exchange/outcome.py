@@ -112,6 +112,11 @@ class Outcome:
     retry_after: str | None = None
     body_flags: tuple[str, ...] = ()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the call was begun; one that was not ended at the very moment that stands for its start."""
+        return self.finished_ns > self.started_ns
+
     @classmethod
     def unsent(cls, call: Call, kind: ErrorKind, message: str, blame: Blame, at_ns: int) -> Outcome:
         """Return the outcome of a call that ended at `at_ns` before anything was dialled."""

@@ -132,7 +132,7 @@ class Settler:
             outcome=outcome,
             attempt=entry.claim.attempt,
             slot_at=entry.claim.slot_at,
-            started_at=self._clock.instant_at(outcome.started_ns),
+            started_at=self._clock.instant_at(outcome.started_ns) if outcome.begun else None,
             finished_at=self._clock.instant_at(outcome.finished_ns),
             stopping=self.giving_up,
         )

@@ -34,7 +34,7 @@ def outcome_of(claim: Claim, **fields: Any) -> Outcome:
         "status_code": 200,
         "timings": Timings(total_ms=12.5),
         "started_ns": 0,
-        "finished_ns": 0,
+        "finished_ns": 12_500_000,
         "body": "fine",
     }
     return Outcome(call=bare_call(claim), **{**values, **fields})

@@ -9,10 +9,11 @@ from django.db import connection
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, Run
-from scheduling.exchange.outcome import Outcome
+from scheduling.exchange.outcome import Blame, ErrorKind, Outcome
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.worker import settler as settler_module
 from scheduling.worker.book import Book, InHand
+from scheduling.worker.requests import bare_call
 from scheduling.worker.settler import Settler
 from tests.scheduling.test_settlement import LEASE, Answers, outcome_of
 
@@ -152,3 +153,19 @@ def test_keeper_is_told_that_a_call_is_over_while_its_result_waits(make_due: Mak
     assert not entry.ended
     desk.settler.settle_ready(0)
     assert entry.ended
+
+
+def test_call_that_was_never_begun_has_no_start_and_no_lateness(make_due: MakeDue, desk: Desk) -> None:
+    unsent, sent = make_due(), make_due()
+    claims = {item.endpoint_id: item for item in desk.claim()}
+    call, at_ns = bare_call(claims[unsent.pk]), monotonic_ns()
+    desk.book.hand_in(Outcome.unsent(call, ErrorKind.SECRET_UNAVAILABLE, "sealed", Blame.POLICY, at_ns))
+    desk.come_back([outcome_of(claims[sent.pk])])
+    assert desk.settler.settle_ready(0).count == 2
+    run = Run.objects.get(endpoint=unsent)
+    assert (run.status, run.started_at, run.lateness_ms) == ("failed", None, None)
+    assert run.finished_at is not None
+    unsent.refresh_from_db()
+    # The next hinted interval counts from when the call should have started.
+    assert unsent.last_started_at == claims[unsent.pk].claimed_at
+    assert Run.objects.get(endpoint=sent).started_at is not None
