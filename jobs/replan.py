@@ -25,10 +25,11 @@ PLAN_ROW_SELECT = "SELECT " + ", ".join(
     "j.status" if name == "job_status" else f"e.{name}" for name in PlanRow.__dataclass_fields__
 )
 
-# The plan, as assignments from a joined row `p`; the arrays that feed it come from `plan_arrays`.
+# The plan, as assignments from a joined row `p`; the arrays that feed it come from `plan_arrays`. A row that is planned
+# anew waits behind nobody.
 PLAN_ASSIGNMENTS = """next_run_at = p.next_run_at, next_slot_at = p.next_slot_at, next_attempt = p.next_attempt,
     next_source = p.next_source, next_decision = p.next_decision, retry_at = p.retry_at,
-    retry_slot_at = p.retry_slot_at, retry_attempt = p.retry_attempt"""
+    retry_slot_at = p.retry_slot_at, retry_attempt = p.retry_attempt, lane = ''"""
 PLAN_COLUMNS = (
     "next_run_at, next_slot_at, next_attempt, next_source, next_decision, retry_at, retry_slot_at, retry_attempt"
 )

@@ -137,6 +137,7 @@ class Migration(migrations.Migration):
                 ('manual_run_by', models.UUIDField(editable=False, null=True)),
                 ('loss_count', models.SmallIntegerField(db_default=0, editable=False)),
                 ('config_version', models.IntegerField(db_default=1, editable=False)),
+                ('lane', models.CharField(db_collation='C', db_default='', editable=False, max_length=300)),
                 ('lease_owner', models.CharField(editable=False, max_length=128, null=True)),
                 ('lease_until', models.DateTimeField(editable=False, null=True)),
                 ('fence', models.BigIntegerField(db_default=0, editable=False)),
@@ -208,7 +209,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='endpoint',
-            index=models.Index(condition=models.Q(('lease_owner__isnull', True), ('next_run_at__isnull', False)), fields=['next_run_at'], name='endpoints_due'),
+            index=models.Index(condition=models.Q(('lease_owner__isnull', True), ('next_run_at__isnull', False)), fields=['lane', 'next_run_at'], name='endpoints_due'),
         ),
         migrations.AddIndex(
             model_name='endpoint',
@@ -366,10 +367,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='runresponse',
             index=models.Index(fields=['endpoint', '-received_at'], name='responses_by_endpoint'),
-        ),
-        migrations.AddIndex(
-            model_name='endpoint',
-            index=models.Index(condition=models.Q(('lease_owner__isnull', True), ('next_run_at__isnull', False)), fields=['owner', 'next_run_at'], name='endpoints_due_by_owner'),
         ),
         migrations.AddConstraint(
             model_name='endpoint',

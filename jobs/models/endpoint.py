@@ -154,7 +154,8 @@ class Endpoint(models.Model):
     loss_count = models.SmallIntegerField(db_default=0, editable=False)
     config_version = models.IntegerField(db_default=1, editable=False)
 
-    # The claim.
+    # The claim. `lane` is where a due row waits while its owner or host is at its share, as `scheduling.ledger` says.
+    lane = models.CharField(max_length=300, db_default="", db_collation="C", editable=False)
     lease_owner = models.CharField(max_length=128, null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     fence = models.BigIntegerField(db_default=0, editable=False)
@@ -164,14 +165,9 @@ class Endpoint(models.Model):
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(
-                fields=["next_run_at"],
+                fields=["lane", "next_run_at"],
                 condition=Q(lease_owner__isnull=True, next_run_at__isnull=False),
                 name="endpoints_due",
-            ),
-            models.Index(
-                fields=["owner", "next_run_at"],
-                condition=Q(lease_owner__isnull=True, next_run_at__isnull=False),
-                name="endpoints_due_by_owner",
             ),
             models.Index(fields=["lease_until"], condition=Q(lease_owner__isnull=False), name="endpoints_leased"),
             models.Index(fields=["owner", "-created_at"], name="endpoints_by_owner"),

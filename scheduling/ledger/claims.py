@@ -2,11 +2,15 @@
 
 A claim picks due rows, skipping those that another worker is just claiming, sets the lease with a new fence, and
 inserts the runs, in one transaction. Only what it returned, after its commit, may be called.
+
+Due rows wait in lanes. All start in the open one; what a claim meets there beyond the share of its owner or host, it
+moves to the lane of that owner or host, from which nothing is taken while the share is used up. So a row that has to
+wait is written once, and not read again by every claim that comes by.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,11 +19,10 @@ from django.db import connection, transaction
 
 from cronicorn.postgres.cursors import hot_cursor
 from jobs.models import RunStatus
-from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
-from scheduling.cron.cadence import Cadence, CronError, parse_cadence
+from scheduling.ledger import lateslots
+from scheduling.ledger.lateslots import Grid, LateSlot
+from scheduling.ledger.shares import OPEN_LANE, Share
 from scheduling.plan.decision import Source
-from scheduling.plan.row import OVERDUE_SOURCES, PlanRow
-from scheduling.plan.tardiness import Tardy, judge_tardiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,105 +56,112 @@ class Claim:
     signing_keys: list[list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How many calls one owner and one host may have in hand, and how many each has; the default is no limit."""
+SEARCH_WINDOW = 2_000
 
-    per_owner: int = 1_000_000
-    per_host: int = 1_000_000
-    owners: Mapping[UUID, int] = field(default_factory=dict)
-    hosts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def full_owners(self) -> list[UUID]:
-        """Owners that may get no more for now."""
-        return [owner for owner, count in self.owners.items() if count >= self.per_owner]
-
-    @property
-    def full_hosts(self) -> list[str]:
-        """Hosts that may get no more for now."""
-        return [host for host, count in self.hosts.items() if count >= self.per_host]
-
-
-# Due rows, oldest first. Each subquery of the clock is one value for the statement, which an index can serve.
-_PICK_OLDEST = """
-    SELECT id, owner_id, host, next_run_at FROM job_endpoints
-    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT until FROM clock)
-        AND host <> ALL(%(full_hosts)s)
-    ORDER BY next_run_at LIMIT %(limit)s
-    FOR NO KEY UPDATE SKIP LOCKED
-"""
-
-# The same with some owners at their limit: hops from owner to owner along an index, so that the waiting rows of a
-# full owner, however many stand in front, are not read.
-_PICK_IN_LANES = """
-    SELECT picked.* FROM lanes CROSS JOIN LATERAL (
-        SELECT id, owner_id, host, next_run_at FROM job_endpoints
-        WHERE owner_id = lanes.owner_id AND lease_owner IS NULL AND next_run_at IS NOT NULL
-            AND next_run_at <= (SELECT until FROM clock) AND host <> ALL(%(full_hosts)s)
-        ORDER BY next_run_at LIMIT %(limit)s
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) picked
-    WHERE lanes.owner_id <> ALL(%(full_owners)s)
-    ORDER BY picked.next_run_at LIMIT %(limit)s
-"""
+# The lanes in use: hops from one to the next along the index, whatever number of rows they hold.
 _LANES = """
 lanes AS (
-    (SELECT owner_id FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL ORDER BY owner_id LIMIT 1)
+    (SELECT lane FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL ORDER BY lane LIMIT 1)
     UNION ALL
-    SELECT (SELECT e.owner_id FROM job_endpoints e
-            WHERE e.lease_owner IS NULL AND e.next_run_at IS NOT NULL AND e.owner_id > lanes.owner_id
-            ORDER BY e.owner_id LIMIT 1)
-    FROM lanes WHERE lanes.owner_id IS NOT NULL
-),
+    SELECT (SELECT e.lane FROM job_endpoints e
+            WHERE e.lease_owner IS NULL AND e.next_run_at IS NOT NULL AND e.lane > lanes.lane
+            ORDER BY e.lane LIMIT 1)
+    FROM lanes WHERE lanes.lane IS NOT NULL
+)
+"""
+_MANUAL = f"e.next_source = '{Source.MANUAL}'"
+# A one-shot hint that a pause held back is served by the run at the end of the pause.
+_ONESHOT = (
+    f"(e.next_source = '{Source.AI_ONESHOT}'"
+    f" OR e.next_source = '{Source.PAUSED}' AND e.ai_hint_next_run_at <= e.next_run_at)"
+)
+# Each subquery of the clock is one value for the statement, which an index can serve.
+_WAITING = """
+    SELECT id, lane, owner_id, host, next_run_at, CASE WHEN misfire_grace_ms IS NOT NULL THEN jsonb_build_object(
+               'last_started_at', last_started_at,
+               'ai_hint_next_run_at', ai_hint_next_run_at,
+               'ai_hint_next_run_expires_at', ai_hint_next_run_expires_at,
+               'ai_hint_next_run_reason', ai_hint_next_run_reason,
+               'ai_hint_next_run_set_by', ai_hint_next_run_set_by,
+               'ai_hint_next_run_proposal_id', ai_hint_next_run_proposal_id) END AS before
+    FROM job_endpoints
+    WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT until FROM clock)
+"""
+_OLDEST = f"""
+oldest AS MATERIALIZED (
+    SELECT waiting.* FROM lanes
+    LEFT JOIN UNNEST(%(lanes)s::text[], %(left)s::integer[]) AS share(lane, remaining) ON share.lane = lanes.lane
+    CROSS JOIN LATERAL (
+        {_WAITING} AND lane = lanes.lane
+        ORDER BY next_run_at LIMIT LEAST(%(window)s, COALESCE(share.remaining, %(window)s))
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) waiting
+    ORDER BY waiting.next_run_at LIMIT %(window)s
+)
+"""
+# The oldest of whoever may still get something, however many rows stand in front in the open lane: these are read.
+_BEHIND = f"""
+behind AS MATERIALIZED (
+    {_WAITING} AND lane = '{OPEN_LANE}' AND owner_id <> ALL(%(full_owners)s) AND host <> ALL(%(full_hosts)s)
+    ORDER BY next_run_at LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+)
 """
 
 
-def _statement(lanes: str, pick: str) -> str:
-    manual = f"e.next_source = '{Source.MANUAL}'"
-    # A one-shot hint that a pause held back is served by the run at the end of the pause.
-    oneshot = (
-        f"(e.next_source = '{Source.AI_ONESHOT}'"
-        f" OR e.next_source = '{Source.PAUSED}' AND e.ai_hint_next_run_at <= e.next_run_at)"
-    )
+def _statement(*, search: bool) -> str:
+    behind = f"{_BEHIND}, picked AS (SELECT * FROM oldest UNION SELECT * FROM behind)"
     return f"""
 WITH RECURSIVE clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => %(horizon)s) AS until FROM (SELECT clock_timestamp() AS now) read
 ),
-{lanes}
-picked AS MATERIALIZED ({pick}),
-due AS MATERIALIZED (
-    SELECT ranked.id FROM (
-        SELECT id, host, owner_id,
-               row_number() OVER (PARTITION BY host ORDER BY next_run_at) AS nth_of_host,
-               row_number() OVER (PARTITION BY owner_id ORDER BY next_run_at) AS nth_of_owner
+{_LANES},
+{_OLDEST},
+{behind if search else "picked AS (SELECT * FROM oldest)"},
+-- Owners first: a row that waits for its owner takes no place of its host.
+judged AS MATERIALIZED (
+    SELECT by_owner.*, COALESCE(h.held, 0)
+           + row_number() OVER (PARTITION BY by_owner.host, owner_free ORDER BY next_run_at)
+           <= %(per_host)s AS host_free
+    FROM (
+        SELECT picked.*, COALESCE(o.held, 0)
+               + row_number() OVER (PARTITION BY owner_id ORDER BY next_run_at) <= %(per_owner)s AS owner_free
         FROM picked
-    ) ranked
-    LEFT JOIN UNNEST(%(hosts)s::text[], %(host_counts)s::integer[]) AS h(host, held) ON h.host = ranked.host
-    LEFT JOIN UNNEST(%(owners)s::uuid[], %(owner_counts)s::integer[]) AS o(id, held) ON o.id = ranked.owner_id
-    WHERE nth_of_host + COALESCE(h.held, 0) <= %(per_host)s AND nth_of_owner + COALESCE(o.held, 0) <= %(per_owner)s
+        LEFT JOIN UNNEST(%(owners)s::uuid[], %(owner_counts)s::integer[]) AS o(id, held) ON o.id = picked.owner_id
+    ) by_owner
+    LEFT JOIN UNNEST(%(hosts)s::text[], %(host_counts)s::integer[]) AS h(host, held) ON h.host = by_owner.host
+),
+parked AS (
+    UPDATE job_endpoints e SET lane = over.lane
+    FROM (SELECT id, CASE WHEN owner_free THEN 'host:' || host ELSE 'owner:' || owner_id END AS lane
+          FROM judged WHERE NOT (owner_free AND host_free)) over
+    WHERE e.id = over.id AND e.lane <> over.lane
+),
+due AS MATERIALIZED (
+    SELECT id, before FROM judged WHERE owner_free AND host_free ORDER BY next_run_at LIMIT %(limit)s
 ),
 claimed AS (
     UPDATE job_endpoints e SET
         lease_owner = %(worker)s,
         lease_until = clock.now + make_interval(secs => %(lease)s),
         fence = e.fence + 1,
+        lane = '{OPEN_LANE}',
         last_slot_at = GREATEST(e.last_slot_at, e.next_slot_at),
         last_started_at = GREATEST(clock.now, e.next_run_at),
-        manual_run_at = CASE WHEN NOT {manual} THEN e.manual_run_at END,
-        manual_run_by = CASE WHEN NOT {manual} THEN e.manual_run_by END,
-        ai_hint_next_run_at = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_at END,
-        ai_hint_next_run_expires_at = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_expires_at END,
-        ai_hint_next_run_reason = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_reason END,
-        ai_hint_next_run_set_by = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_set_by END,
-        ai_hint_next_run_proposal_id = CASE WHEN NOT {oneshot} THEN e.ai_hint_next_run_proposal_id END,
+        manual_run_at = CASE WHEN NOT {_MANUAL} THEN e.manual_run_at END,
+        manual_run_by = CASE WHEN NOT {_MANUAL} THEN e.manual_run_by END,
+        ai_hint_next_run_at = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_at END,
+        ai_hint_next_run_expires_at = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_expires_at END,
+        ai_hint_next_run_reason = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_reason END,
+        ai_hint_next_run_set_by = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_set_by END,
+        ai_hint_next_run_proposal_id = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_proposal_id END,
         retries_used = CASE WHEN e.next_source IN ('{Source.RETRY}', '{Source.MANUAL}') THEN e.retries_used ELSE 0 END,
-        retry_at = CASE WHEN {manual} THEN e.retry_at END,
-        retry_slot_at = CASE WHEN {manual} THEN e.retry_slot_at END,
-        retry_attempt = CASE WHEN {manual} THEN e.retry_attempt END
+        retry_at = CASE WHEN {_MANUAL} THEN e.retry_at END,
+        retry_slot_at = CASE WHEN {_MANUAL} THEN e.retry_slot_at END,
+        retry_attempt = CASE WHEN {_MANUAL} THEN e.retry_attempt END
     FROM due, clock
     WHERE e.id = due.id
-    RETURNING e.*, clock.now AS claimed_at
+    RETURNING e.*, clock.now AS claimed_at, due.before
 ),
 started AS (
     INSERT INTO runs (endpoint_id, owner_id, scheduled_for, due_at, attempt, source, status, claimed_at, worker, fence,
@@ -168,32 +178,40 @@ SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c
        ARRAY(SELECT ARRAY[k.id::text, k.sealed] FROM signing_keys k
              WHERE k.owner_id = c.owner_id AND (k.retires_at IS NULL OR k.retires_at > c.claimed_at)
              ORDER BY k.created_at DESC, k.id DESC),
-       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
+       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms, c.before::text
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
 """
 
 
-_CLAIM_OLDEST = _statement("", _PICK_OLDEST)
-_CLAIM_IN_LANES = _statement(_LANES, _PICK_IN_LANES)
+_CLAIM = _statement(search=False)
+_SEARCH = _statement(search=True)
 
 
 def claim_due(
-    *, worker: str, limit: int, lease: timedelta, horizon: timedelta = timedelta(0), share: Share | None = None
+    *,
+    worker: str,
+    limit: int,
+    lease: timedelta,
+    horizon: timedelta = timedelta(0),
+    share: Share | None = None,
+    search: bool = False,
 ) -> list[Claim]:
     """Claims up to `limit` endpoints that are due within `horizon`, oldest first, each owner and host within its share.
 
-    Slots that passed while nobody could claim are folded into one run, or written off as missed where the owner set
-    a grace. Atomic; what it returns is committed. An exception means that nothing may be called, although the claim
-    may stand: its lease then runs out.
+    A `search` also finds what stands behind any number of rows that have to wait, and moves SEARCH_WINDOW of those out
+    of the way. Slots that passed while nobody could claim are folded into one run, or written off as missed
+    where the owner set a grace. Atomic; what it returns is committed. An exception means that nothing may be called,
+    although the claim may stand: its lease then runs out.
     """
     share = share or Share()
-    full_owners = share.full_owners
+    left = share.left
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
-            _CLAIM_IN_LANES if full_owners else _CLAIM_OLDEST,
+            _SEARCH if search else _CLAIM,
             {
                 "limit": limit,
+                "window": max(limit, SEARCH_WINDOW) if search else limit,
                 "worker": worker,
                 "lease": lease.total_seconds(),
                 "horizon": horizon.total_seconds(),
@@ -203,104 +221,45 @@ def claim_due(
                 "owner_counts": list(share.owners.values()),
                 "hosts": list(share.hosts),
                 "host_counts": list(share.hosts.values()),
-                "full_owners": full_owners,
+                "full_owners": share.full_owners,
                 "full_hosts": share.full_hosts,
+                "lanes": list(left),
+                "left": list(left.values()),
             },
         )
-        claims, tardy = [], {}
-        for *values, interval_ms, anchor_at, cron, zone, ends_at, grace_ms in cursor.fetchall():
-            claim = _claim(values)
+        rows = [(_claim(values[:21]), Grid(*values[21:])) for values in cursor.fetchall()]
+        late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
+        if late:
+            lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
+    claims = []
+    for claim, _ in rows:
+        slot = late.get(claim.run_id) if claim.run_id is not None else None
+        if slot is None:
             claims.append(claim)
-            if claim.run_id is not None and claim.source in OVERDUE_SOURCES:
-                late = judge_tardiness(
-                    slot_at=claim.slot_at,
-                    # What jitter or a pause adds to a slot is not lateness.
-                    now=claim.claimed_at - (claim.due_at - claim.slot_at),
-                    interval_ms=interval_ms,
-                    anchor_at=anchor_at,
-                    cadence=_cadence(cron, zone),
-                    ends_at=ends_at,
-                    grace_ms=grace_ms,
-                )
-                if late is not None:
-                    tardy[claim.run_id] = late
-        if tardy:
-            claims = _settle_tardy(cursor, claims, tardy)
+        elif not slot.tardy.missed:
+            claims.append(replace(claim, slot_at=slot.tardy.latest_at))
     return claims
 
 
-def _claim(values: list[Any]) -> Claim:
+def _late(claim: Claim, grid: Grid) -> LateSlot | None:
+    if claim.run_id is None:
+        return None
+    return lateslots.judge(
+        run_id=claim.run_id,
+        endpoint_id=claim.endpoint_id,
+        source=claim.source,
+        slot_at=claim.slot_at,
+        due_at=claim.due_at,
+        now=claim.claimed_at,
+        grid=grid,
+    )
+
+
+def _claim(values: Sequence[Any]) -> Claim:
+    values = list(values)
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)
-
-
-def _cadence(cron: str | None, zone: str) -> Cadence | None:
-    """The cadence, None where there is none or it cannot be read here: then the claimed slot is all that is known."""
-    try:
-        return parse_cadence(cron, zone) if cron is not None else None
-    except CronError:
-        return None
-
-
-def _settle_tardy(cursor: Any, claims: list[Claim], tardy: Mapping[UUID, Tardy]) -> list[Claim]:
-    """Moves late runs to the latest slot, writes off those beyond their grace, and returns what is left to call."""
-    kept: list[Claim] = []
-    missed: list[Claim] = []
-    late: list[tuple[Claim, Tardy]] = []
-    for claim in claims:
-        judged = tardy.get(claim.run_id) if claim.run_id is not None else None
-        if judged is None:
-            kept.append(claim)
-            continue
-        late.append((claim, judged))
-        if judged.missed:
-            missed.append(claim)
-        else:
-            kept.append(replace(claim, slot_at=judged.latest_at))
-    cursor.execute(
-        f"""
-        UPDATE runs r SET scheduled_for = p.scheduled_for, coalesced_slots = p.folded, coalesced_until = p.latest,
-            status = CASE WHEN p.missed THEN '{RunStatus.MISSED}' ELSE r.status END,
-            decision = r.decision || jsonb_build_object('sentence', concat(r.decision ->> 'sentence', ' ', p.words))
-        FROM UNNEST(%s::uuid[], %s::timestamptz[], %s::integer[], %s::timestamptz[], %s::boolean[], %s::text[])
-            AS p(id, scheduled_for, folded, latest, missed, words)
-        WHERE r.id = p.id
-        """,
-        [
-            [claim.run_id for claim, _ in late],
-            [judged.scheduled_for for _, judged in late],
-            [judged.folded for _, judged in late],
-            [judged.latest_at for _, judged in late],
-            [judged.missed for _, judged in late],
-            [judged.words for _, judged in late],
-        ],
-    )
-    cursor.execute(
-        """
-        UPDATE job_endpoints e SET last_slot_at = GREATEST(e.last_slot_at, p.latest)
-        FROM UNNEST(%s::uuid[], %s::timestamptz[]) AS p(id, latest) WHERE e.id = p.id
-        """,
-        [[claim.endpoint_id for claim, _ in late], [judged.latest_at for _, judged in late]],
-    )
-    if missed:
-        _plan_past(cursor, missed)
-    return kept
-
-
-def _plan_past(cursor: Any, missed: list[Claim]) -> None:
-    """Gives endpoints back whose slot was written off, planned past it; failures are not touched."""
-    cursor.execute(
-        f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
-        [[claim.endpoint_id for claim in missed]],
-    )
-    rows = [PlanRow(*values) for values in cursor.fetchall()]
-    decisions = [plan(row, missed[0].claimed_at, unclaimed=False) for row in rows]
-    cursor.execute(
-        f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
-        f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
-        [[row.id for row in rows], *plan_arrays(rows, decisions)],
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,14 +271,20 @@ class Horizon:
     next_lease_end: datetime | None
 
 
-def look_ahead() -> Horizon:
-    """When the next endpoint falls due and when the next lease runs out, by the database's clock."""
+def look_ahead(*, full_lanes: Sequence[str] = ()) -> Horizon:
+    """When the next endpoint outside the full lanes falls due, and the next lease ends, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
+            WITH RECURSIVE {_LANES}
             SELECT clock_timestamp(),
-                   (SELECT min(next_run_at) FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL),
+                   (SELECT min(first.next_run_at) FROM lanes CROSS JOIN LATERAL (
+                        SELECT next_run_at FROM job_endpoints
+                        WHERE lane = lanes.lane AND lease_owner IS NULL AND next_run_at IS NOT NULL
+                        ORDER BY next_run_at LIMIT 1
+                    ) first WHERE lanes.lane <> ALL(%s)),
                    (SELECT min(lease_until) FROM job_endpoints WHERE lease_owner IS NOT NULL)
-            """
+            """,
+            [list(full_lanes)],
         )
         return Horizon(*cursor.fetchone())

@@ -144,40 +144,45 @@ def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | Non
     """Changes the row to what it is once `worker` has claimed its next run: what made the run due is used up.
 
     A claim may come ahead of its run, which then counts as started when it is due. Returns what became of slots that
-    passed unclaimed, None where there are none; if they are missed, nothing is to be called and the row is to be
-    planned past them. Raises ValueError where nothing is planned.
+    passed unclaimed, None where there are none; if they are missed, nothing is to be called, only the slots are used
+    up, and the row is to be planned past them. Raises ValueError where nothing is planned.
     """
     if row.next_run_at is None or row.next_slot_at is None or row.next_source is None:
         raise ValueError("Nothing is planned on this row; only a planned run can be claimed.")
     source, slot_at, due_at = row.next_source, row.next_slot_at, row.next_run_at
+    tardy = _tardiness(row, now, grace_ms=grace_ms) if source in OVERDUE_SOURCES else None
     row.lease_owner = worker
-    row.last_slot_at = slot_at if row.last_slot_at is None else max(row.last_slot_at, slot_at)
-    row.last_started_at = max(now, due_at)
-    if source == Source.AI_ONESHOT or (
-        # A one-shot hint that a pause held back is served by the run at the end of the pause.
-        source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
-    ):
-        row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+    last_slot_at = slot_at if tardy is None else tardy.latest_at
+    row.last_slot_at = last_slot_at if row.last_slot_at is None else max(row.last_slot_at, last_slot_at)
     if source == Source.MANUAL:
         row.manual_run_at = None
     else:
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
         if source != Source.RETRY:
             row.retries_used = 0
-    if source not in OVERDUE_SOURCES:
-        return None
-    tardy = judge_tardiness(
-        slot_at=slot_at,
-        now=now - (due_at - slot_at),
+    if tardy is not None and tardy.missed:
+        return tardy
+    row.last_started_at = max(now, due_at)
+    if source == Source.AI_ONESHOT or (
+        # A one-shot hint that a pause held back is served by the run at the end of the pause.
+        source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
+    ):
+        row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+    return tardy
+
+
+def _tardiness(row: PlanRow, now: datetime, *, grace_ms: int | None) -> Tardy | None:
+    assert row.next_run_at is not None
+    assert row.next_slot_at is not None
+    return judge_tardiness(
+        slot_at=row.next_slot_at,
+        now=now - (row.next_run_at - row.next_slot_at),
         interval_ms=row.baseline_interval_ms,
         anchor_at=row.anchor_at,
         cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
         ends_at=row.ends_at,
         grace_ms=grace_ms,
     )
-    if tardy is not None:
-        row.last_slot_at = max(row.last_slot_at, tardy.latest_at)
-    return tardy
 
 
 class Consequence(StrEnum):

@@ -19,8 +19,9 @@ from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.dispatch import Dispatcher
-from scheduling.ledger.claims import Share, claim_due, look_ahead
+from scheduling.ledger.claims import claim_due, look_ahead
 from scheduling.ledger.leases import reap, release
+from scheduling.ledger.shares import Share, regular_share, reserve_of
 from scheduling.plan.row import Consequence
 from scheduling.worker.alarm import Alarm
 from scheduling.worker.book import Book, InHand
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 CLAIM_EVERY = 0.2
 AFTER_EMPTY_CLAIM = 0.02
-# An owner alone leaves some slots free all the same, so that another's single call need not wait for a long one.
-HALF, ALL_BUT_A_RESERVE = 0.5, 0.9
+# How often a worker without a regular slot looks for owners who have nothing in hand.
+NEWCOMERS_EVERY = 0.5
 CLOCK_STEP = timedelta(seconds=2)
 LAST_SETTLES = 4.0
 
@@ -74,6 +75,8 @@ class Worker:
         self._clock = DatabaseClock()
         self._book = Book()
         self._waits_for_slot = False
+        self._searches = False
+        self._newcomers_ns = 0
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
         )
@@ -93,8 +96,9 @@ class Worker:
     def run(self) -> None:
         """Works until a stop is requested, then drains: calls in flight are settled, what remains is given back."""
         log_event(logger, Event.WORKER_STARTED, worker=self.name, concurrency=self._options.concurrency)
-        bodies = (self._start_loop, self._settle_loop, self._keep_loop, self._fence_loop, self._listen_loop)
-        threads = [self._thread(body) for body in bodies]
+        loops = (self._starter.run, self._settle_loop, self._keep_loop, self._fence_loop)
+        threads = [self._thread(loop, self._drained) for loop in loops]
+        threads.append(self._thread(self._listen_loop, self._stop))
         self._claim_loop()
         log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))
         self._drain()
@@ -104,22 +108,29 @@ class Worker:
 
     def run_once(self) -> int:
         """Reaps, claims and calls everything due, settles the results, and returns how many runs ended."""
-        ended = 0
-        self._reap()
-        while self._claim(timedelta(0), self._room()) or len(self._book):
-            self._starter.start_due()
-            ended += self._settler.settle_ready(0.1).count
+        ended, done = 0, Stop()
+        keepers = [self._thread(loop, done) for loop in (self._keep_loop, self._fence_loop)]
+        try:
+            self._reap()
+            while self._claim_regular(timedelta(0), self._room()) or len(self._book):
+                self._starter.start_due()
+                ended += self._settler.settle_ready(0.1).count
+        finally:
+            done.request()
+            for thread in keepers:
+                thread.join(LAST_SETTLES)
         return ended
 
-    def _thread(self, body: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=self._guarded, args=(body,), name=body.__name__.strip("_"), daemon=True)
+    def _thread(self, loop: Callable[[Stop], None], stop: Stop) -> threading.Thread:
+        """Starts a side thread that works until `stop`."""
+        thread = threading.Thread(target=self._guarded, args=(loop, stop), name=loop.__qualname__, daemon=True)
         thread.start()
         return thread
 
-    def _guarded(self, body: Callable[[], None]) -> None:
+    def _guarded(self, loop: Callable[[Stop], None], stop: Stop) -> None:
         """Runs a side thread; whatever it raises stops the whole worker, for the process runner to replace."""
         try:
-            body()
+            loop(stop)
         except Exception:
             logger.exception(Event.THREAD_CRASHED.value, extra={"facts": {"worker": self.name}})
             self._stop.request()
@@ -134,7 +145,12 @@ class Worker:
                 self._reap()
                 room = self._room()
                 # A claim that filled the room leaves a backlog behind; any other took all there was.
-                pause = 0.0 if 0 < room == self._claim(horizon, room) else self._idle_time()
+                if 0 < room == self._claim_regular(horizon, room):
+                    pause = 0.0
+                else:
+                    if not self._room():
+                        self._claim_newcomers(horizon)
+                    pause = self._idle_time()
                 away = 0
             except Error as error:
                 away += 1
@@ -147,22 +163,14 @@ class Worker:
                 logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
             self._alarm.sleep(pause, self._stop)
 
-    def _share(self) -> Share:
-        """What owners and hosts may still get. One owner gets half of the slots while another has calls in hand."""
+    def _share(self, *, newcomers: bool = False) -> Share:
+        """What owners and hosts may still get; `newcomers` tells that owners with calls in hand get nothing."""
         owners, hosts = self._book.counts()
-        part = HALF if len(owners) > 1 else ALL_BUT_A_RESERVE
-        return Share(
-            per_owner=max(1, int(self._options.concurrency * part)),
-            per_host=self._options.per_host,
-            owners=owners,
-            hosts=hosts,
-        )
+        per_owner = 1 if newcomers else regular_share(self._options.concurrency, owners)
+        return Share(per_owner=per_owner, per_host=self._options.per_host, owners=owners, hosts=hosts)
 
-    def _start_loop(self) -> None:
-        self._starter.run(self._drained)
-
-    def _settle_loop(self) -> None:
-        while not self._drained.requested():
+    def _settle_loop(self, stop: Stop) -> None:
+        while not stop.requested():
             settled = self._settler.settle_ready(0.2)
             if settled.next_due_at is not None:
                 due_ns = self._clock.monotonic_at(settled.next_due_at)
@@ -170,18 +178,18 @@ class Worker:
             if settled.count and self._waits_for_slot:
                 self._alarm.ring()
 
-    def _keep_loop(self) -> None:
+    def _keep_loop(self, stop: Stop) -> None:
         self._keeper.tick()
-        while not self._drained.wait(CHECK_EVERY):
+        while not stop.wait(CHECK_EVERY):
             self._keeper.tick()
         farewell(worker=self.name)
 
-    def _fence_loop(self) -> None:
-        while not self._drained.wait(CHECK_EVERY):
+    def _fence_loop(self, stop: Stop) -> None:
+        while not stop.wait(CHECK_EVERY):
             self._keeper.fence_overdue()
 
-    def _listen_loop(self) -> None:
-        listen(stop=self._stop, wake=self._alarm.ring)
+    def _listen_loop(self, stop: Stop) -> None:
+        listen(stop=stop, wake=self._alarm.ring)
 
     def _drain(self) -> None:
         """Waits for the calls in hand; those still under way after the drain time are canceled and given back."""
@@ -202,11 +210,11 @@ class Worker:
         """Seconds until there can be something to claim or to reap; the poll bound at most."""
         # Told before the look, as the settler looks after it removes: one of the two sees the other.
         self._waits_for_slot = True
-        if len(self._book) >= self._options.concurrency:
-            return self._options.poll_interval
-        self._waits_for_slot = False
+        if not self._room():
+            return min(self._options.poll_interval, NEWCOMERS_EVERY)
+        full_lanes = self._share().full_lanes
         sent_ns = monotonic_ns()
-        view = look_ahead()
+        view = look_ahead(full_lanes=full_lanes)
         self._observe(view.now, sent_ns)
         waits = [self._options.poll_interval]
         if view.next_lease_end is not None:
@@ -215,7 +223,9 @@ class Worker:
             left = (view.next_due_at - view.now).total_seconds()
             # Rows on the horizon are gathered for a moment, so that a steady stream costs few claims.
             waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
-        # What is due and was not claimed belongs to a full owner or host, or is in another worker's hands just now.
+            # What is due and was not claimed stands behind rows that have to wait, or is in another worker's hands.
+            self._searches = left <= 0 and bool(full_lanes)
+        self._waits_for_slot = bool(full_lanes)
         return max(AFTER_EMPTY_CLAIM, min(waits))
 
     def _observe(self, instant: datetime, sent_ns: int) -> None:
@@ -237,20 +247,36 @@ class Worker:
                 log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
 
     def _room(self) -> int:
-        """How many endpoints the next claim may take."""
-        return max(0, min(self._options.batch_size, self._options.concurrency - len(self._book)))
+        """How many endpoints the next claim may take, whoever they belong to."""
+        slots = self._options.concurrency
+        return max(0, min(self._options.batch_size, slots - reserve_of(slots) - len(self._book)))
 
-    def _claim(self, horizon: timedelta, room: int) -> int:
-        """Claims up to `room` endpoints and queues their calls; returns how many were claimed."""
+    def _claim_regular(self, horizon: timedelta, room: int) -> int:
+        """Claims up to `room` endpoints; returns how many were claimed."""
         if not room:
             return 0
+        search, self._searches = self._searches, False
+        return self._claim(horizon, room, self._share(), search=search)
+
+    def _claim_newcomers(self, horizon: timedelta) -> int:
+        """Claims for owners who have nothing in hand, from the slots that are kept for them; now and then."""
+        free = self._options.concurrency - len(self._book)
+        now_ns = monotonic_ns()
+        if free <= 0 or now_ns < self._newcomers_ns:
+            return 0
+        self._newcomers_ns = now_ns + int(NEWCOMERS_EVERY * 1e9)
+        return self._claim(horizon, free, self._share(newcomers=True), search=True)
+
+    def _claim(self, horizon: timedelta, room: int, share: Share, *, search: bool) -> int:
+        """Claims and queues the calls; returns how many were claimed."""
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
         claims = claim_due(
             worker=self.name,
             limit=room,
             lease=timedelta(seconds=self._options.lease),
             horizon=horizon,
-            share=self._share(),
+            share=share,
+            search=search,
         )
         if claims:
             self._observe(claims[0].claimed_at, sent_ns)

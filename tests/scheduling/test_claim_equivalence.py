@@ -78,6 +78,10 @@ def situation(name: str, now: datetime) -> dict[str, Any]:
         | {"anchor_at": long_ago, "ends_at": at - 30 * MINUTE},
         "interval, in time by a long jitter": due(at, "baseline-interval", slot_at=at - 20 * MINUTE)
         | {"anchor_at": long_ago, "misfire_grace_ms": 60_000, "jitter_ms": 3_600_000},
+        "end of a pause that held a one-shot back, late beyond its grace": due(at - 62 * MINUTE, "paused")
+        | pause(at - 62 * MINUTE)
+        | oneshot_hint(at - 70 * MINUTE)
+        | {"anchor_at": at - 102 * MINUTE, "misfire_grace_ms": 1_000, "ai_hint_next_run_expires_at": now + 9 * MINUTE},
         "cron": due(minute, "baseline-cron") | cron,
         "cron, late by an hour": due(minute - 60 * MINUTE, "baseline-cron") | cron,
         "cron, late beyond its grace": due(minute - 60 * MINUTE, "baseline-cron") | cron | {"misfire_grace_ms": 0},
@@ -131,6 +135,7 @@ SITUATIONS = (
     "one-shot hint still to come",
     "end of a pause",
     "end of a pause that held a one-shot back",
+    "end of a pause that held a one-shot back, late beyond its grace",
     "end of a pause before a one-shot",
     "retry",
     "retry of an old slot",
@@ -157,7 +162,7 @@ def test_claim_leaves_the_row_that_apply_claim_says(name: str) -> None:
     if "beyond its grace" in name:
         assert claims == []
         # The claim's own instant is not told for what is written off; no slot lies between it and this one.
-        at = max(now, claimed.last_started_at or now)
+        at = now if claimed.next_source != "ai-oneshot" else claimed.next_run_at or now
         tardy = apply_claim(row, at, worker="w1", grace_ms=grace_ms)
         assert tardy is not None
         assert tardy.missed

@@ -252,32 +252,6 @@ def test_replan_of_a_due_slot_that_nobody_claimed_yet_keeps_it(make_due: MakeDue
     assert claimed.slot_at == endpoint.next_slot_at
 
 
-def test_claims_read_the_partial_index_and_not_the_table(make_due: MakeDue) -> None:
-    with connection.cursor() as cursor:
-        job = make_endpoint().job
-        cursor.execute(
-            """
-            INSERT INTO job_endpoints (id, job_id, owner_id, name, description, status, created_at, updated_at, url,
-                host, method, headers, timeout_ms, max_response_bytes, timezone, jitter_ms, retry_limit, on_worker_loss,
-                planner_mode, rules, anchor_at, baseline_interval_ms, next_run_at, next_slot_at, next_source)
-            SELECT uuid_v7(), %s, %s, 'n', '', 'active', now(), now(), 'https://example.com/', 'example.com', 'GET',
-                '[]', 1000, 1000, 'UTC', 0, 0, 'retry', 'auto', '[]', now(), 60000, now() + interval '1 day' * n,
-                now() + interval '1 day' * n, 'baseline-interval'
-            FROM generate_series(1, 20000) n
-            """,
-            [job.pk, job.owner_id],
-        )
-        cursor.execute("ANALYZE job_endpoints")
-        cursor.execute(
-            "EXPLAIN SELECT id FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL"
-            " AND next_run_at <= (SELECT clock_timestamp()) ORDER BY next_run_at LIMIT 100"
-            " FOR NO KEY UPDATE SKIP LOCKED"
-        )
-        plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "endpoints_due" in plan
-    assert "Seq Scan" not in plan
-
-
 def test_expired_lease_is_not_reaped_before_its_end(make_due: MakeDue, now: Callable[[], datetime]) -> None:
     endpoint = make_due()
     claim()

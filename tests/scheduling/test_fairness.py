@@ -4,43 +4,28 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs.models import Endpoint, Job
-from scheduling.ledger.claims import Share, claim_due
+from jobs.models import Endpoint
+from jobs.replan import replan
+from scheduling.ledger.claims import SEARCH_WINDOW, claim_due, look_ahead
+from scheduling.ledger.shares import Share, host_lane, owner_lane
 from tests.support.factories import make_job, make_user
+from tests.support.fleet import fill
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeDue = Callable[..., Endpoint]
 LEASE = timedelta(seconds=60)
 
 
-def fill(job: Job, count: int, *, host: str = "example.com", due: str = "- interval '1 hour'", lease: str = "") -> None:
-    """Inserts many endpoints of a job with one statement, due at `now() + due`."""
-    leased = "'w9', now() + interval '1 hour'" if lease else "NULL, NULL"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO job_endpoints (id, job_id, owner_id, name, description, status, created_at, updated_at, url,
-                host, method, headers, timeout_ms, max_response_bytes, timezone, jitter_ms, retry_limit,
-                on_worker_loss, planner_mode, rules, anchor_at, baseline_interval_ms, next_run_at, next_slot_at,
-                next_source, next_decision, lease_owner, lease_until)
-            SELECT uuid_v7(), %s, %s, 'n', '', 'active', now(), now(), 'https://' || %s || '/', %s, 'GET', '[]',
-                1000, 1000, 'UTC', 0, 0, 'retry', 'auto', '[]', at, 86400000, at, at, 'baseline-interval', '{{}}',
-                {leased}
-            FROM (SELECT now() {due} + n * interval '1 ms' AS at FROM generate_series(1, %s) n) slots
-            """,  # noqa: S608
-            [job.pk, job.owner_id, host, host, count],
-        )
-        cursor.execute("ANALYZE job_endpoints")
-
-
-def claim(limit: int = 100, **share: object) -> Counter[UUID]:
-    claims = claim_due(worker="w1", limit=limit, lease=LEASE, share=Share(**share))  # type: ignore[arg-type]
+def claim(limit: int = 100, search: bool = False, **share: Any) -> Counter[UUID]:
+    own = Share(**share)
+    claims = claim_due(worker="w1", limit=limit, lease=LEASE, share=own, search=search)
     return Counter(item.owner_id for item in claims)
 
 
@@ -63,20 +48,71 @@ def test_host_gets_no_more_than_the_share() -> None:
     assert claim_due(worker="w1", limit=60, lease=LEASE, share=held) == []
 
 
-def test_rows_of_a_full_owner_are_not_read() -> None:
-    greedy, modest = make_job(make_user()), make_job(make_user())
-    fill(greedy, 100_000)
-    fill(modest, 3, due="- interval '1 minute'")
-    full = {"per_owner": 100, "owners": {greedy.owner_id: 100}}
-    assert claim(**full) == {modest.owner_id: 3}
+def pages_of_a_claim(**share: Any) -> int:
+    """How many pages a claim of nothing touches."""
     with CaptureQueriesContext(connection) as captured:
-        assert claim(**full) == {}
+        assert claim(**share) == {}
     (statement,) = [query["sql"] for query in captured.captured_queries if "WITH RECURSIVE" in query["sql"]]
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.replace("%", "%%"))
         plan = cursor.fetchone()[0][0]["Plan"]
-    # The rows in front fill more than ten thousand pages.
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 500
+    pages: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return pages
+
+
+@pytest.mark.parametrize("full", ["owner", "host"])
+def test_rows_that_wait_for_their_owner_or_host_are_not_read_again(full: str) -> None:
+    greedy, modest = make_job(make_user()), make_job(make_user())
+    fill(greedy, 100_000, host="slow.example.com")
+    fill(modest, 3, due="- interval '1 minute'")
+    share: dict[str, Any] = (
+        {"per_owner": 100, "owners": {greedy.owner_id: 100}}
+        if full == "owner"
+        else {"per_host": 100, "hosts": {"slow.example.com": 100}}
+    )
+    # A hundred thousand rows stand in front.
+    assert claim(search=True, **share) == {modest.owner_id: 3}
+    searches = 1
+    while Endpoint.objects.filter(job=greedy, lane="").exists():
+        assert claim(search=True, **share) == {}
+        searches += 1
+    assert searches <= 100_000 // SEARCH_WINDOW + 1
+    # Those that wait fill more than ten thousand pages.
+    assert pages_of_a_claim(**share) < 500
+    # As soon as there is room, the oldest of them go on.
+    assert claim(limit=40, per_owner=50, per_host=50) == {greedy.owner_id: 40}
+
+
+def test_row_leaves_the_lane_where_it_waits_when_it_is_planned_anew() -> None:
+    job = make_job()
+    fill(job, 2)
+    full = Share(per_owner=1, owners={job.owner_id: 1})
+    assert claim_due(worker="w1", limit=10, lease=LEASE, share=full) == []
+    waiting = Endpoint.objects.filter(job=job)
+    assert {endpoint.lane for endpoint in waiting} == {owner_lane(job.owner_id)}
+    assert look_ahead(full_lanes=full.full_lanes).next_due_at is None
+    assert look_ahead().next_due_at == min(endpoint.next_run_at for endpoint in waiting if endpoint.next_run_at)
+    replan([endpoint.pk for endpoint in waiting])
+    assert {endpoint.lane for endpoint in Endpoint.objects.filter(job=job)} == {""}
+
+
+def test_claim_of_a_waiting_row_opens_its_lane_again() -> None:
+    job = make_job()
+    fill(job, 1)
+    claim_due(worker="w1", limit=10, lease=LEASE, share=Share(per_host=1, hosts={"example.com": 1}))
+    (endpoint,) = Endpoint.objects.filter(job=job)
+    assert endpoint.lane == host_lane("example.com")
+    assert len(claim_due(worker="w2", limit=10, lease=LEASE)) == 1
+    endpoint.refresh_from_db()
+    assert endpoint.lane == ""
+
+
+def test_oldest_goes_first_from_whatever_lane() -> None:
+    old, young = make_job(make_user()), make_job(make_user())
+    fill(old, 5, due="- interval '2 hours'")
+    assert claim(limit=5, per_owner=1, owners={old.owner_id: 1}) == {}
+    fill(young, 5)
+    assert claim(limit=5) == {old.owner_id: 5}
 
 
 def test_claim_costs_the_same_with_thousands_of_calls_in_flight() -> None:

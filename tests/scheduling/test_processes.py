@@ -11,7 +11,8 @@ import pytest
 from jobs import authoring, services
 from jobs.models import Author, Endpoint, Run, RunStatus, WorkerHeartbeat
 from tests.scheduling.conftest import move_due
-from tests.support.factories import make_endpoint, make_job
+from tests.support.factories import make_endpoint, make_job, make_user
+from tests.support.fleet import fill
 from tests.support.http_target import HttpTarget, Reply
 from tests.support.processes import Command, eventually, start_scheduler
 
@@ -234,3 +235,46 @@ def endpoint_values(endpoint: Endpoint) -> dict[str, object]:
     """The columns of an endpoint that a copy of it needs."""
     own = ("id", "created_at", "updated_at")
     return {field.attname: getattr(endpoint, field.attname) for field in Endpoint._meta.fields if field.name not in own}
+
+
+def test_single_endpoint_finds_a_slot_beside_three_owners_with_endless_calls(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    """The others have more long calls due than there are slots, and theirs fell due first."""
+    gate = threading.Event()
+    endless = target.route("/endless", Reply(200, hold=gate))
+    start_scheduler("--concurrency", "40", "--per-host", "1000", "--poll-interval", "0.5")
+    for _ in range(3):
+        job = make_job(make_user())
+        for _ in range(60):
+            make_endpoint(job, url=endless, baseline_interval_ms=3_600_000, timeout_ms=60_000)
+    Endpoint.objects.update(next_run_at=now() - timedelta(hours=1), next_slot_at=now() - timedelta(hours=1))
+    # When nobody gets any more, all that is left is free for newcomers.
+    eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).count() >= 30)
+    modest = make_endpoint(make_job(make_user()), url=target.route("/ok", Reply(200)), baseline_interval_ms=3_600_000)
+    services.run_now(endpoint_id=modest.pk, by=modest.owner_id)
+    eventually(lambda: Run.objects.filter(endpoint=modest, status=RunStatus.SUCCESS).exists())
+    lateness = Run.objects.get(endpoint=modest).lateness_ms
+    gate.set()
+    assert lateness is not None
+    assert lateness < 5_000
+    shares = Counter(Run.objects.exclude(endpoint=modest).values_list("owner_id", flat=True))
+    assert max(shares.values()) <= 36
+
+
+def test_single_endpoint_is_found_behind_a_backlog_of_a_slow_host(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    gate = threading.Event()
+    fill(make_job(make_user()), 100_000, host="127.0.0.1", url=target.route("/endless", Reply(200, hold=gate)))
+    start_scheduler("--concurrency", "40", "--per-host", "10", "--poll-interval", "0.5")
+    eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).count() == 10)
+    target.route("/ok", Reply(200))
+    url = target.url("/ok", host="localhost")
+    modest = make_endpoint(make_job(make_user()), url=url, baseline_interval_ms=3_600_000)
+    services.run_now(endpoint_id=modest.pk, by=modest.owner_id)
+    eventually(lambda: Run.objects.filter(endpoint=modest, status=RunStatus.SUCCESS).exists())
+    lateness = Run.objects.get(endpoint=modest).lateness_ms
+    gate.set()
+    assert lateness is not None
+    assert lateness < 5_000
