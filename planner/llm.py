@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,8 +90,15 @@ def _status_error(error: openai.APIStatusError) -> ModelError:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
-    return min(float(text), LONGEST_RETRY_AFTER) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    """Seconds that the service asks to wait (RFC 9110, 10.2.3); a date counts from the service's own."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return min(float(text), LONGEST_RETRY_AFTER)
+    try:
+        until, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("date", ""))
+        return min(max((until - sent).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+    except (ValueError, TypeError):
+        return None
 
 
 def _read(completion: Any) -> Answer:
