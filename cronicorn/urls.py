@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/health", health),
     path("api/synthetic/", include("synthetic.urls")),
     path("api/", include("jobs.api.urls")),
+    path("api/", include("planner.api.urls")),
     re_path(r"^api(?:/[\s\S]*)?\Z", csrf_exempt(not_found)),
     path("accounts/", include("allauth.urls")),
     path("", site.urls),

@@ -124,7 +124,7 @@ def says_the_same(hint: InForce | None, speaker: Speaker, key: str | None, wish:
         half = timedelta(minutes=wish.ttl_minutes) / 2
         return hint.asked.get("interval_ms") == wish.interval_ms and hint.expires_at - now > half
     if isinstance(wish, ProposeNextTime):
-        return hint.asked.get("next_run_at") == wish.model_dump(mode="json")["next_run_at"]
+        return bool(hint.asked.get("next_run_at") == wish.model_dump(mode="json")["next_run_at"])
     return isinstance(wish, PauseUntil) and wish.until is not None and abs(wish.until - hint.expires_at) < SAME_PAUSE
 
 

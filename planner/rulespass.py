@@ -99,7 +99,7 @@ def _noted(
     """The pass's session on this endpoint with one more proposal in it; the first one makes the session."""
     call = {
         "name": advice.wish.tool,
-        "arguments": advice.wish.model_dump_json(exclude_defaults=True),
+        "arguments": advice.wish.model_dump_json(exclude_none=True),
         "result": f"{filed.status}. {filed.note}".strip(),
     }
     reason = f"{advice.key}: {advice.wish.reason}" if advice.key else advice.wish.reason
@@ -117,6 +117,7 @@ def _noted(
     session.tool_calls = [*session.tool_calls, call]
     session.reasoning = f"{session.reasoning}\n{reason}".strip()
     session.save()
+    assert filed.proposal_id is not None
     Proposal.objects.filter(pk=filed.proposal_id).update(session=session)
     return session
 

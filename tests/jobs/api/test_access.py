@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import ApiKey, Scope, User
 from jobs.models import Endpoint, Job, Run
+from planner.models import AnalysisSession, Proposal
 from tests.support.api import Api, faults
 from tests.support.factories import PASSWORD, Cast, make_api_key, make_endpoint, make_job, make_run
 
@@ -44,7 +45,28 @@ def estate(cast: Cast) -> dict[str, Any]:
         "endpoint_id": endpoint.pk,
         "run_id": make_run(endpoint).pk,
         "key_id": make_api_key(cast.alice)[0].pk,
+        **make_advice(endpoint),
     }
+
+
+def make_advice(endpoint: Endpoint) -> dict[str, Any]:
+    """A session with an open offer, by the names of the path's parameters."""
+    owner_id = endpoint.owner_id
+    session = AnalysisSession.objects.create(
+        endpoint=endpoint, owner_id=owner_id, trigger="due", backend="openai", status="completed"
+    )
+    offer = Proposal.objects.create(
+        endpoint=endpoint,
+        owner_id=owner_id,
+        session=session,
+        cause="model",
+        tool="propose_interval",
+        arguments_asked={"interval_ms": 60_000, "ttl_minutes": 60, "reason": "busy"},
+        mode="approve",
+        status="pending",
+        offer_expires_at=datetime.now(UTC) + timedelta(hours=1),
+    )
+    return {"session_id": session.pk, "proposal_id": offer.pk}
 
 
 def filled(route: str, ids: dict[str, Any]) -> str:
@@ -52,7 +74,7 @@ def filled(route: str, ids: dict[str, Any]) -> str:
 
 
 def rows() -> list[dict[str, Any]]:
-    models: tuple[type[Model], ...] = (Job, Endpoint, Run, ApiKey)
+    models: tuple[type[Model], ...] = (Job, Endpoint, Run, ApiKey, Proposal)
     shown = [row for model in models for row in model._default_manager.order_by("pk").values()]
     for row in shown:
         row.pop("last_used_at", None)
