@@ -1,5 +1,6 @@
 """Leases after the claim: prolonged, given back, or taken from workers that were lost. Set-based SQL."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,8 +16,8 @@ from scheduling.ledger.claims import Claim
 from scheduling.plan.decision import Source
 from scheduling.plan.row import Consequence, PlanRow, apply_loss
 
-# What the claim has used up and no later plan brings back.
-ONLY_ONCE = frozenset({Source.RUN_ONCE, Source.AI_ONESHOT, Source.RETRY})
+# What the claim has used up and no later plan brings back; a one-shot hint is put back as it was.
+ONLY_ONCE = frozenset({Source.RUN_ONCE, Source.RETRY})
 
 
 # An endpoint under one fence: what a worker holds is still the same hold only while both are.
@@ -169,10 +170,11 @@ class Released:
 def release(*, worker: str, claims: Sequence[Claim]) -> Released:
     """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
 
-    A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as a one-shot hint's, is
-    kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A claim
-    without a run met a slot that had one already: what still counts as running there is ended. Atomic. Waits for no
-    row: what somebody keeps locked is for a later call.
+    A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as that of a retry, is
+    kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A
+    one-shot hint that the claim had used up is in force again, until its own end and without its author, unless
+    another has been set. A claim without a run met a slot that had one already: what still counts as running there is
+    ended. Atomic. Waits for no row: what somebody keeps locked is for a later call.
     """
     by_hold = {hold_of(claim): claim for claim in claims}
     with transaction.atomic(), connection.cursor() as cursor:
@@ -186,22 +188,53 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         cursor.execute(
-            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
+            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'"
+            " RETURNING endpoint_id, decision ->> 'inputs'",
             [[claim.run_id for claim in ours.values() if claim.run_id is not None]],
         )
+        inputs = {endpoint: json.loads(text) for endpoint, text in cursor.fetchall() if text is not None}
         _abandon_running(cursor, [claim.endpoint_id for claim in ours.values() if claim.run_id is None])
         for row in rows:
             claim = ours[row.id]
             if claim.run_id is not None and claim.source in ONLY_ONCE:
                 row.retry_at, row.retry_slot_at, row.retry_attempt = claim.due_at, claim.slot_at, claim.attempt
+            if row.id in inputs:
+                _undo_claim(row, claim, inputs[row.id])
         now = database_now(cursor)
         decisions = [plan(row, now, unclaimed=False) for row in rows]
         cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
-            [[row.id for row in rows], *plan_arrays(rows, decisions)],
+            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
+            " last_started_at = p.last_started_at, ai_hint_next_run_at = p.hint_at,"
+            " ai_hint_next_run_expires_at = p.hint_expires_at, ai_hint_next_run_reason = p.hint_reason"
+            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],"
+            f" %s::text[]) AS p(id, {PLAN_COLUMNS}, last_started_at, hint_at, hint_expires_at, hint_reason)"
+            " WHERE e.id = p.id",
+            [
+                [row.id for row in rows],
+                *plan_arrays(rows, decisions),
+                [row.last_started_at for row in rows],
+                [row.ai_hint_next_run_at for row in rows],
+                [row.ai_hint_next_run_expires_at for row in rows],
+                [row.ai_hint_next_run_reason for row in rows],
+            ],
         )
     return Released(free, locked)
+
+
+def _undo_claim(row: PlanRow, claim: Claim, inputs: dict[str, str]) -> None:
+    """Puts the last start and a used-up one-shot hint back as they were when the run was planned, by its inputs."""
+
+    def instant(name: str) -> datetime | None:
+        return datetime.fromisoformat(text) if (text := inputs.get(name)) is not None else None
+
+    row.last_started_at = instant("last_started_at")
+    hint_at = instant("hint_next_run_at")
+    used_up = claim.source == Source.AI_ONESHOT or (
+        claim.source == Source.PAUSED and hint_at is not None and hint_at <= claim.due_at
+    )
+    if used_up and row.ai_hint_next_run_at is None:
+        row.ai_hint_next_run_at, row.ai_hint_next_run_expires_at = hint_at, instant("hint_next_run_expires_at")
+        row.ai_hint_next_run_reason = ""
 
 
 def _lock_held(cursor: Any, worker: str, holds: Collection[Hold]) -> tuple[frozenset[Hold], frozenset[Hold]]:

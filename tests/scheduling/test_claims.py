@@ -319,17 +319,13 @@ def test_release_under_an_old_fence_changes_nothing(make_due: MakeDue) -> None:
     assert Endpoint.objects.get(pk=endpoint.pk).lease_owner == "w1"
 
 
-@pytest.mark.parametrize("source", ["run-once", "ai-oneshot", "retry"])
+@pytest.mark.parametrize("source", ["run-once", "retry"])
 def test_slot_that_comes_only_once_survives_a_pause_between_claim_and_start(
     source: str, now: Callable[[], datetime]
 ) -> None:
     soon = now() + timedelta(seconds=30)
     baseline = {"run_once_at": soon} if source == "run-once" else {"baseline_cron": "0 0 1 1 *"}
     endpoint = make_endpoint(**baseline)
-    if source == "ai-oneshot":
-        services.set_oneshot_hint(
-            endpoint_id=endpoint.pk, next_run_at=soon, ttl_ms=600_000, reason="", author=Author.USER
-        )
     if source == "retry":
         Endpoint.objects.filter(pk=endpoint.pk).update(
             retry_at=soon, retry_slot_at=endpoint.created_at, retry_attempt=2, retry_limit=3
