@@ -294,12 +294,15 @@ def _with_manual(
 ) -> _Option | None:
     """The run that a person asked for, inside a pause and outside the window too, unless another is due before it.
 
-    A tie goes to the person's run, so that one call serves both.
+    A tie goes to the person's run, so that one call serves both. A run-once slot that has come, and that a pause holds
+    back, is served by it: with a slot of its own it would leave the other behind, done without a run.
     """
     if facts.manual_run_at is None:
         return chosen
-    at = _after_last(facts, facts.manual_run_at)
-    manual = _Option(Source.MANUAL, at, at, f"Run now, asked for at {instant_words(facts.manual_run_at, now)}.")
+    at = slot_at = _after_last(facts, facts.manual_run_at)
+    if facts.run_once_at is not None and not facts.is_done:
+        slot_at = min(at, facts.run_once_at)
+    manual = _Option(Source.MANUAL, at, slot_at, f"Run now, asked for at {instant_words(facts.manual_run_at, now)}.")
     if chosen is not None and chosen.run_at < manual.run_at:
         rejected.append(manual.judged(Verdict.LATER))
         return chosen

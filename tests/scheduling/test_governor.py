@@ -837,6 +837,14 @@ def test_pause_holds_the_start_of_a_run_once_back_and_not_its_slot() -> None:
     assert (decision.slot_at, decision.run_at) == (from_noon(minutes=5), from_noon(minutes=10))
 
 
+@pytest.mark.parametrize(("seconds", "slot_at"), [(-10, from_noon(seconds=-10)), (10, NOON)])
+def test_run_now_serves_the_slot_of_a_run_once_that_a_pause_holds_back(seconds: int, slot_at: datetime) -> None:
+    """And no slot that is still to come."""
+    paused = once(from_noon(seconds=seconds), last_slot_at=None, paused_until=from_noon(seconds=20), manual_run_at=NOON)
+    decision = plan_next_run(paused, NOON)
+    assert (decision.source, decision.slot_at, decision.run_at) == (Source.MANUAL, slot_at, NOON)
+
+
 def test_retry_repeats_its_slot_with_a_higher_attempt() -> None:
     decision = plan_next_run(replace(BASE, retry=retry(seconds=2)), NOON)
     assert (decision.slot_at, decision.attempt, decision.drop_retry) == (NOON, 2, False)
