@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,11 +65,13 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
 
     from tests.chaos.checker import check
     from tests.chaos.editors import Editors, prepare_journal
-    from tests.chaos.injector import FAULTS, Injector
+    from tests.chaos.facts import Window
+    from tests.chaos.injector import CONNECTING, FAULTS, Injector
     from tests.chaos.population import make_population
 
     call_command("migrate", verbosity=0)
     prepare_journal()
+    began_at = _database_now()
     population = make_population(target, options.endpoints, seed=options.seed, seconds=options.seconds)
     fleet = Fleet(folder, options.schedulers)
     injector = Injector(
@@ -85,6 +88,8 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
     )
     try:
         _wait_for_runs()
+        # Nobody was there yet for what came due before.
+        starting = Window(began_at, _database_now() + CONNECTING)
         with Editors(population, seed=options.seed) as editors:
             injector.run(options.seconds)
         editors.settle()
@@ -94,7 +99,8 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
         codes = fleet.drain()
     finally:
         fleet.close()
-    report = check(target.calls(), _runs(), _endpoints(population), editors.changes, injector.faults, ended_at=ended_at)
+    faults = replace(injector.faults, others=(starting, *injector.faults.others))
+    report = check(target.calls(), _runs(), _endpoints(population), editors.changes, faults, ended_at=ended_at)
     report.violations += [f"a scheduler ended by itself with {code}" for code in died]
     report.violations += [f"a scheduler ended with {code} when it was told to stop" for code in codes if code]
     report.figures.update(Counter({f"fault {kind}": count for kind, count in injector.done.items()}))

@@ -180,10 +180,13 @@ def _stuck(endpoint: EndpointFacts, runs: Sequence[RunFacts], ended_at: datetime
 def _wrong_once(
     once_at: datetime, runs: Sequence[RunFacts], held: Sequence[Window], ended_at: datetime
 ) -> Iterable[str]:
-    """Slots beside the one that was asked for, other than by hand, and the one if it never ran."""
+    """Slots beside the one that was asked for, other than by hand, and the one if it never ran.
+
+    A press of run-now serves it where a pause held it back.
+    """
     by_hand = {run.slot for run in runs if run.source == "manual"}
-    slots = {run.slot for run in runs} - by_hand
-    for slot in sorted(slots - {once_at}):
+    slots = {run.slot for run in runs}
+    for slot in sorted(slots - by_hand - {once_at}):
         yield f"runs once, at {once_at}, and ran for {slot}"
     if once_at not in slots:
         free = free_between(once_at, ended_at, held)

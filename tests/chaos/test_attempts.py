@@ -18,6 +18,11 @@ ONCE = replace(STEERED, once_at=slot(2), next_run_at=None)
         (None, [by_hand(1), run(2, source="run-once")], [PRESS]),
         (None, [run(2, source="paused", due_at=slot(4), claimed_at=slot(4), started_at=slot(4))], [PAUSE]),
         (None, [run(2, source="run-once", **LOST), REPEAT], []),
+        (
+            None,
+            [by_hand(2, due_at=slot(3), claimed_at=slot(3), started_at=slot(3))],
+            [change("run", 3, at=slot(3), fence=19)],
+        ),
         ("never did", [], []),
         ("never did", [by_hand(3)], [change("run", 3, at=slot(3))]),
         ("and ran for", [run(2, source="run-once"), run(3, source="run-once")], []),
