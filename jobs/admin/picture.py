@@ -47,7 +47,7 @@ def endpoint_context(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
 
 
 def _hints(endpoint: Endpoint, now: datetime) -> list[dict[str, Any]]:
-    """The hints in force: what, until when, by whom, why."""
+    """The hints in force: what, until when, by whom, why, and the proposal behind it."""
     hints = []
     expires_at = endpoint.ai_hint_interval_expires_at
     if endpoint.ai_hint_interval_ms is not None and expires_at is not None and expires_at > now:
@@ -57,6 +57,7 @@ def _hints(endpoint: Endpoint, now: datetime) -> list[dict[str, Any]]:
                 "until": expires_at,
                 "by": endpoint.ai_hint_interval_set_by,
                 "reason": endpoint.ai_hint_interval_reason,
+                "proposal_id": endpoint.ai_hint_interval_proposal_id,
             }
         )
     expires_at = endpoint.ai_hint_next_run_expires_at
@@ -67,6 +68,7 @@ def _hints(endpoint: Endpoint, now: datetime) -> list[dict[str, Any]]:
                 "until": expires_at,
                 "by": endpoint.ai_hint_next_run_set_by,
                 "reason": endpoint.ai_hint_next_run_reason,
+                "proposal_id": endpoint.ai_hint_next_run_proposal_id,
             }
         )
     return hints

@@ -1,0 +1,64 @@
+"""The endpoint's page says who set what is in force, and leads to the session."""
+
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.test import Client
+
+from jobs import services as hints
+from jobs.models import Author, Endpoint, RunStatus
+from planner.models import AnalysisSession, Proposal
+from planner.proposals import PauseUntil, Speaker
+from planner.rulespass import rules_pass
+from planner.templatetags.provenance import speaker
+from tests.planner.scenes import busy_endpoint, file, ran, utc_now
+from tests.support.factories import make_endpoint, make_job
+
+pytestmark = pytest.mark.django_db
+
+
+def page(endpoint: Endpoint) -> str:
+    client = Client()
+    client.force_login(endpoint.job.owner, backend="django.contrib.auth.backends.ModelBackend")
+    return unescape(client.get(f"/jobs/endpoint/{endpoint.pk}/").content.decode())
+
+
+def test_a_hint_of_a_rule_leads_to_its_proposal_and_its_session() -> None:
+    endpoint = busy_endpoint()
+    rules_pass(last_pass_at=None, heuristics=True)
+    shown = page(endpoint)
+    assert f'href="/planner/proposal/{Proposal.objects.get().pk}/">the rule "rules[0]"</a>' in shown
+    assert f'in <a class="cc-link" href="/planner/analysissession/{AnalysisSession.objects.get().pk}/">' in shown
+    assert "because queue_depth is 412, above 100" in shown
+
+
+def test_a_pause_of_the_model_and_a_hint_of_a_person_are_told_apart() -> None:
+    endpoint = make_endpoint()
+    pause = file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=1), reason="it rests"))
+    hints.set_interval_hint(endpoint_id=endpoint.pk, interval_ms=60_000, ttl_ms=600_000, reason="", author=Author.USER)
+    shown = page(endpoint)
+    assert pause is not None
+    assert f'by <a class="cc-link" href="/planner/proposal/{pause.pk}/">the model</a>' in shown
+    assert "set by a person" in shown
+
+
+def test_a_system_pause_has_no_proposal() -> None:
+    endpoint = make_endpoint()
+    hints.pause(endpoint_id=endpoint.pk, until=utc_now() + timedelta(hours=1), reason="lost", author=Author.SYSTEM)
+    assert "<b>Paused</b> by the system" in page(endpoint)
+
+
+def test_who_spoke_in_words() -> None:
+    job = make_job()
+    rules = [{"name": "help: now", "when": {"failing_for": 1}, "then": {"run_sibling": "recover"}}]
+    check = make_endpoint(job=job, name="check", rules=rules)
+    make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
+    ran(check, status=RunStatus.FAILED, status_code=500)
+    rules_pass(last_pass_at=None, heuristics=False)
+    assert speaker(Proposal.objects.get()) == 'the rule "help: now" of a sibling'
+    own = file(check, speaker=Speaker.RULE, key="busy: very")
+    slow = file(make_endpoint(), speaker=Speaker.HEURISTIC, key="unchanged")
+    assert own is not None
+    assert slow is not None
+    assert (speaker(own), speaker(slow)) == ('the rule "busy: very"', "a heuristic")
