@@ -116,7 +116,7 @@ ORDER BY w.id, found.began_at
 
 _STORE = """
 UPDATE proposals p SET scorecard = d.scorecard
-FROM UNNEST(%s::uuid[], %s::jsonb[]) AS d(id, scorecard) WHERE p.id = d.id AND p.scorecard IS NULL
+FROM UNNEST(%s::uuid[], %s::jsonb[]) AS d(id, scorecard) WHERE p.id = d.id
 """
 
 _TOTALS = """

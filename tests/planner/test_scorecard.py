@@ -131,6 +131,7 @@ def test_a_change_is_met_sooner_or_later_than_by_the_baseline(case: HintLife, ex
         (life(interval(20), last_start_at=at(0), failure=Change(at(5), at(0))), met(-15, -15)),
         # Every 20 minutes from before its beginning: the first call is at 12:03.
         (life(interval(20, 1), last_start_at=at(-17), failure=Change(at(5), at(0))), met(-18, 2)),
+        (life(interval(20, 1), last_start_at=at(-17), failure=Change(at(5), at(-60))), met(-18, 2)),
         # Beyond the end of the hint the baseline calls again.
         (life(interval(20, 0, 22), last_start_at=at(0), failure=Change(at(21), at(20.5))), met(-4, -4)),
         # An interval goes on at the end of a pause, cron at its next slot.
@@ -202,6 +203,7 @@ def test_the_direction_is_that_of_the_schedule(own: Stretch, baseline: Baseline,
         ((interval(1, -50, -40), interval(1, -30, -20)), interval(1), 4),
         # A pause covers the interval under it.
         ((interval(1, -30, 30), pause(-20, -10)), interval(1), 2),
+        ((pause(-40, -10), interval(1, -30, -20)), interval(1), 2),
         # What ended an hour ago is forgotten; a one-shot is no state.
         ((interval(1, -90, -60),), interval(1), 0),
         ((interval(1, -30, -10),), oneshot(), 1),

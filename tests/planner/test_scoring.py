@@ -1,12 +1,13 @@
 """Scorecards of ended hints in the database: what is read, when it is judged, and what it adds up to."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from cronicorn.runtime.stopping import Stop
@@ -118,6 +119,17 @@ def test_a_change_that_anothers_run_saw_first_is_not_credited(endpoint: Endpoint
     assert card["first_recovery"] == {"least_ms": 2 * MINUTE_MS, "most_ms": 2 * MINUTE_MS}
 
 
+def test_a_run_that_was_lost_tells_neither_of_failure_nor_of_recovery(endpoint: Endpoint, began: datetime) -> None:
+    proposal = hint(endpoint, began, 10)
+    runs(endpoint, began, 1, ok=False)
+    runs(endpoint, began, 2, status=RunStatus.ABANDONED)
+    runs(endpoint, began, 3)
+    score_the_ended(10)
+    card = card_of(proposal)
+    assert (card["calls_made"], card["failures"]) == (3, 1)
+    assert card["first_recovery"] == {"least_ms": 2 * MINUTE_MS, "most_ms": 2 * MINUTE_MS}
+
+
 def test_a_failure_of_the_very_first_run_counts_from_the_hints_beginning(endpoint: Endpoint, began: datetime) -> None:
     proposal = hint(endpoint, began + timedelta(minutes=1), 20)
     runs(endpoint, began, 12, 13, ok=False)
@@ -193,6 +205,15 @@ def test_a_shadow_ends_where_the_next_would_have_replaced_it(endpoint: Endpoint,
     assert card_of(second)["flaps"] == 3
 
 
+def test_a_replaced_shadow_does_not_come_back_when_the_next_has_run_out(endpoint: Endpoint, began: datetime) -> None:
+    shadow(endpoint, began - timedelta(minutes=50), 120)
+    shadow(endpoint, began - timedelta(minutes=30), 10, arguments={"interval_ms": 10 * MINUTE_MS})
+    last = shadow(endpoint, began)
+    score_the_ended(10)
+    # Faster, slower, none, faster.
+    assert card_of(last)["flaps"] == 3
+
+
 def test_a_one_shot_in_shadow_tells_how_much_earlier_it_would_have_run(endpoint: Endpoint, began: datetime) -> None:
     def asked(minutes: float) -> dict[str, str]:
         return {"next_run_at": (began + timedelta(minutes=minutes)).isoformat()}
@@ -235,8 +256,9 @@ def test_what_has_not_ended_or_was_never_in_force_is_not_judged(
     assert card_of(proposal) is None
 
 
-def test_a_shadow_is_judged_only_when_it_would_have_ended(endpoint: Endpoint, began: datetime) -> None:
-    proposal = shadow(endpoint, began, 12 * 60)
+@pytest.mark.parametrize("tool", [Tool.PROPOSE_INTERVAL, Tool.PROPOSE_NEXT_TIME, Tool.PAUSE_UNTIL])
+def test_a_shadow_is_judged_only_when_it_would_have_ended(endpoint: Endpoint, began: datetime, tool: Tool) -> None:
+    proposal = shadow(endpoint, began, 12 * 60, tool=tool)
     assert score_the_ended(10) == 0
     assert card_of(proposal) is None
 
@@ -381,3 +403,29 @@ def test_a_proposal_whose_endpoint_is_gone_is_gone_too(endpoint: Endpoint, began
     Endpoint.objects.filter(pk=endpoint.pk).delete()
     end_the_ended(datetime.now(UTC))
     assert score_the_ended(10) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_planner_is_judging_is_passed_over(endpoint: Endpoint, began: datetime) -> None:
+    mine, others = hint(endpoint, began), hint(endpoint, began + HOUR)
+    locked, done = threading.Event(), threading.Event()
+
+    def judge() -> None:
+        try:
+            with transaction.atomic():
+                Proposal.objects.select_for_update(no_key=True).get(pk=others.pk)
+                locked.set()
+                done.wait(20)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=judge)
+    thread.start()
+    try:
+        assert locked.wait(20)
+        assert score_the_ended(10) == 1
+        assert (card_of(mine) is None, card_of(others)) == (False, None)
+    finally:
+        done.set()
+        thread.join(20)
+    assert score_the_ended(10) == 1
