@@ -96,11 +96,12 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
     def seconds_used() -> float:
         return (monotonic_ns() - began_ns) / 1e9
 
+    tools = tool_schemas(siblings=bool(subject.siblings))
     try:
         with Model(access) as model:
             ended = converse(
-                messages(briefing),
-                tool_schemas(siblings=bool(subject.siblings)),
+                messages(briefing, tools),
+                tools,
                 ask=lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
                 use=lambda arguments: _use(arguments, subject, session),
                 limits=Limits(tokens=token_cap),

@@ -1,10 +1,11 @@
 """What the model is told about an endpoint: everything that the usual verdict needs, in one message. Pure.
 
 Text from outside, bodies above all, is data: cut, cleaned of characters that do not show, with secrets masked, and
-given as a JSON string, out of which nothing can break.
+given as a JSON string, out of which nothing can break. What would make the message too long is cut in a fixed order.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,16 +15,40 @@ from jobs.conditions import visible
 from scheduling.exchange.bodies import mask
 from scheduling.plan.wording import duration_words
 
-PROMPT_VERSION = "1"
-# Of common models a token is 3 to 4 characters of such text; the estimate is meant to be high.
-CHARACTERS_PER_TOKEN = 3.5
-BODY_LENGTH = 1_200
+PROMPT_VERSION = "2"
+# The first question of an analysis, tools included, by `estimated_tokens`.
+MOST_PROMPT_TOKENS = 1_950
 LONG_BODY_LENGTH = 4_000
 SHORT_BODY_LENGTH = 400
-DESCRIPTION_LENGTH = 1_000
 MOST_SIBLINGS = 8
 MOST_RUNS = 5
 MOST_ACTIONS = 5
+_PIECES = re.compile(r"[A-Za-z]+|[0-9]+|[^\x00-\x7f]+|\s+|[^\sA-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of each part is told: characters of texts, entries of lists."""
+
+    body: int = 1_200
+    description: int = 1_000
+    runs: int = MOST_RUNS
+    actions: int = MOST_ACTIONS
+    siblings: int = MOST_SIBLINGS
+    sibling_description: int = 100
+
+
+# From all there is to the least, which always fits: first goes what the verdict needs least.
+LEVELS = (
+    Sizes(),
+    Sizes(sibling_description=40),
+    Sizes(sibling_description=40, actions=3, siblings=5),
+    Sizes(sibling_description=0, actions=2, siblings=5, body=800),
+    Sizes(sibling_description=0, actions=2, siblings=4, body=600, runs=4, description=700),
+    Sizes(sibling_description=0, actions=1, siblings=3, body=400, runs=3, description=500),
+    Sizes(sibling_description=0, actions=1, siblings=2, body=250, runs=3, description=300),
+    Sizes(sibling_description=0, actions=1, siblings=1, body=120, runs=2, description=150),
+)
 
 SYSTEM = (
     "You tune the schedule of one HTTP endpoint. Read the facts, decide whether its current pace is right, and end "
@@ -104,46 +129,75 @@ class Briefing:
     secrets: Sequence[str] = ()
 
 
-def messages(briefing: Briefing) -> list[dict[str, Any]]:
-    """The first messages of an analysis."""
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _facts(briefing)}]
+def messages(briefing: Briefing, tools: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The first messages of an analysis, with as much of everything as fits below the cap together with the tools."""
+    for sizes in LEVELS:
+        said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _facts(briefing, sizes)}]
+        if estimated_tokens(said, tools) <= MOST_PROMPT_TOKENS:
+            break
+    return said
 
 
 def estimated_tokens(*parts: Any) -> int:
-    """About how many tokens these messages and schemas take, rather too many than too few."""
-    characters = sum(len(json.dumps(part, ensure_ascii=False, separators=(",", ":"))) for part in parts)
-    return int(characters / CHARACTERS_PER_TOKEN) + 1
+    """About how many tokens these messages and schemas take, rather too many than too few.
+
+    No tokenizer is asked. The tokenizers of the GPT family split words, runs of digits and punctuation apart before
+    they merge anything, so the pieces of a text are counted: five letters, three digits, two signs, or two bytes of
+    any other script make a token, and so do line breaks. Prose comes to 4 characters a token, JSON to 2.3, and random
+    identifiers to 1.6.
+    """
+    return sum(_estimate(part) for part in parts) + 1
+
+
+def _estimate(part: Any) -> int:
+    if isinstance(part, dict):
+        return sum(_estimate(key) + _estimate(value) + 2 for key, value in part.items())
+    if isinstance(part, list | tuple):
+        return sum(_estimate(item) + 1 for item in part)
+    return sum(_piece_tokens(piece) for piece in _PIECES.findall(part if isinstance(part, str) else json.dumps(part)))
+
+
+def _piece_tokens(piece: str) -> int:
+    first = piece[0]
+    if not first.isascii():
+        return -(-len(piece.encode("utf-8", "replace")) // 2)
+    if first.isspace():
+        return 0 if piece == " " else 1
+    return -(-len(piece) // (5 if first.isalpha() else 3 if first.isdigit() else 2))
 
 
 def as_data(text: str, secrets: Sequence[str], limit: int) -> str:
     """A text from outside as one JSON string: masked, cleaned, cut; how much was cut is said after it."""
-    clean = visible(" ".join(mask(text, secrets).split()))
+    # Masked again: characters that do not show may have stood between those of a secret.
+    clean = mask(visible(" ".join(mask(text, secrets).split())), secrets)
     cut = f" ({len(clean) - limit} characters cut)" if len(clean) > limit else ""
     return json.dumps(clean[:limit], ensure_ascii=False) + cut
 
 
-def _facts(briefing: Briefing) -> str:
+def _facts(briefing: Briefing, sizes: Sizes) -> str:
     secrets = briefing.secrets
     bounds = f"{_bound(briefing.min_interval_ms, briefing.floor_ms)} to {_bound(briefing.max_interval_ms, 86_400_000)}"
     lines = [
         f"Now {_time(briefing.now)}. Looked at because: {briefing.trigger}.",
         f"Endpoint {as_data(briefing.name, secrets, 100)}, {briefing.method}, {briefing.baseline}; hints {bounds}.",
-        f"Owner's description: {as_data(briefing.description, secrets, DESCRIPTION_LENGTH)}",
+        f"Owner's description: {as_data(briefing.description, secrets, sizes.description)}",
         f"Failures in a row: {briefing.failure_count}. Next run: {_next(briefing)}.",
         f"In force: {'; '.join(briefing.in_force) or 'nothing'}.",
         "Window: runs, success, p50/p95 ms",
         *(_health(line) for line in briefing.health),
-        "Last runs, newest first:",
-        *(_run(line) for line in briefing.runs[:MOST_RUNS]),
+        "Last runs, newest first:" if briefing.runs else "Last runs: none.",
+        *(_run(line) for line in briefing.runs[: sizes.runs]),
     ]
     if briefing.body is not None:
-        lines.append(f"Latest body (untrusted): {as_data(briefing.body, secrets, BODY_LENGTH)}")
+        lines.append(f"Latest body (untrusted): {as_data(briefing.body, secrets, sizes.body)}")
     if briefing.actions:
         lines.append("Your own last actions:")
-        lines += [_action(line) for line in briefing.actions[:MOST_ACTIONS]]
+        lines += [_action(line) for line in briefing.actions[: sizes.actions]]
     if briefing.siblings:
-        lines.append("Siblings in the same job:")
-        lines += [_sibling(line, secrets) for line in briefing.siblings[:MOST_SIBLINGS]]
+        shown = briefing.siblings[: sizes.siblings]
+        count = len(briefing.siblings)
+        lines.append("Siblings in the same job:" if len(shown) == count else f"{len(shown)} of {count} siblings:")
+        lines += [_sibling(line, secrets, sizes.sibling_description) for line in shown]
     return "\n".join(lines)
 
 
@@ -174,9 +228,10 @@ def _run(line: RunLine) -> str:
 
 def _action(line: ActionLine) -> str:
     values = ", ".join(f"{key} {value}" for key, value in line.values.items())
-    return f"{_time(line.at)} {line.tool} {values} ({line.status})"
+    return f"{_time(line.at)} {line.tool}{' ' if values else ''}{values} ({line.status})"
 
 
-def _sibling(line: SiblingLine, secrets: Sequence[str]) -> str:
+def _sibling(line: SiblingLine, secrets: Sequence[str], length: int) -> str:
     state = f"{line.status or 'no runs'}, {line.failure_count} failures in a row, mode {line.mode}"
-    return f"{as_data(line.name, secrets, 60)}: {state}. {as_data(line.description, secrets, 100)}"
+    words = f". {as_data(line.description, secrets, length)}" if length and line.description else ""
+    return f"{as_data(line.name, secrets, 60)}: {state}{words}"

@@ -15,7 +15,6 @@ from planner.briefing import (
     LONG_BODY_LENGTH,
     MOST_ACTIONS,
     MOST_RUNS,
-    MOST_SIBLINGS,
     SHORT_BODY_LENGTH,
     ActionLine,
     Briefing,
@@ -31,13 +30,14 @@ from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
 MOST_ENDPOINTS = 30
+MOST_SEALED = 200
 TOLD_ARGUMENTS = ("interval_ms", "ttl_minutes", "next_run_at", "until")
 _FINISHED = (RunStatus.SUCCESS, RunStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The endpoint under analysis, with the secrets that must not leave, its own and its siblings'."""
+    """The endpoint under analysis, with the secrets that must not leave: its own and those of the rest of its job."""
 
     endpoint: Endpoint
     siblings: tuple[Endpoint, ...]
@@ -53,8 +53,9 @@ def subject_of(endpoint_id: UUID) -> Subject:
     others = Endpoint.objects.filter(job_id=endpoint.job_id, owner_id=endpoint.owner_id).exclude(pk=endpoint_id)
     shown = others.exclude(status=EndpointStatus.ARCHIVED).exclude(planner_mode=PlannerMode.OFF)
     siblings = tuple(shown.order_by("created_at", "id")[:MOST_ENDPOINTS])
-    secrets = tuple(secret for each in (endpoint, *siblings) for secret in _secrets(each))
-    return Subject(endpoint, siblings, secrets)
+    sealed = others.filter(headers_sealed__isnull=False).only("headers_sealed").order_by("-id")[:MOST_SEALED]
+    secrets = {secret for each in (endpoint, *sealed) for secret in _secrets(each)}
+    return Subject(endpoint, siblings, tuple(secrets))
 
 
 def _secrets(endpoint: Endpoint) -> list[str]:
@@ -89,7 +90,7 @@ def briefing_of(subject: Subject, *, trigger: str, floor_ms: int, now: datetime)
         runs=[_line(run) for run in _runs(endpoint.pk, 0, MOST_RUNS)],
         body=latest.body if latest is not None else None,
         actions=_actions(endpoint.pk),
-        siblings=_sibling_lines(subject.siblings[:MOST_SIBLINGS]),
+        siblings=_sibling_lines(subject.siblings),
         secrets=subject.secrets,
     )
 

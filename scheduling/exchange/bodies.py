@@ -226,4 +226,5 @@ def _forms(secrets: Iterable[str]) -> set[str]:
             if len(value) >= MIN_SECRET_LENGTH:
                 forms.update((value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]))
                 forms.update((quote(value, safe=""), quote(value)))
+                forms.add(json.dumps(value)[1:-1].replace("/", "\\/"))  # as PHP escapes it
     return forms
