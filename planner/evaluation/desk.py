@@ -3,7 +3,6 @@
 What `planner.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in both.
 """
 
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,10 +38,11 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(slots=True)
 class Entry:
-    """One wish and what became of it: in force until `until`, or until `ended_at` where something ended it before.
+    """One wish, what was `granted` of it, and what became of it.
 
-    `ended_by` is the word that proposals have for it, `replaced_ms` the interval of the hint that this one replaced.
-    `session` counts the analyses of the model from 1; None for a rule or a heuristic.
+    It is in force until `until`, or until `ended_at` where something ended it before; `ended_by` is the word that
+    proposals have for that. `replaced_ms` is the interval of the hint that it replaced. `session` counts the analyses
+    of the model from 1; None for a rule or a heuristic.
     """
 
     at: datetime
@@ -50,9 +50,8 @@ class Entry:
     speaker: Speaker
     key: str | None
     wish: Wish
+    granted: Wish
     verdict: Verdict
-    values: Mapping[str, Any]
-    reason: str
     note: str
     until: datetime | None = None
     ended_at: datetime | None = None
@@ -64,6 +63,11 @@ class Entry:
     def tool(self) -> str:
         """What was asked for."""
         return self.wish.tool
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was granted, as it would be stored."""
+        return self.granted.model_dump(mode="json", exclude={"reason", "endpoint"})
 
     @property
     def applied(self) -> bool:
@@ -102,9 +106,7 @@ class Desk:
             return judged
         bounded = judged.bounded
         granted = bounded.wish if bounded is not None else wish
-        values = granted.model_dump(exclude={"reason", "endpoint"})
-        entry = Entry(now, endpoint, speaker, key, wish, judged.verdict, values, granted.reason, judged.why)
-        entry.session = session
+        entry = Entry(now, endpoint, speaker, key, wish, granted, judged.verdict, judged.why, session=session)
         if entry.applied and bounded is not None:
             self._carry_out(entry, bounded, standing, own_only)
         elif self._noted(entry):

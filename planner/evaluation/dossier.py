@@ -11,7 +11,6 @@ from planner.briefing import (
     LONG_BODY_LENGTH,
     MOST_ACTIONS,
     MOST_RUNS,
-    MOST_SIBLINGS,
     SHORT_BODY_LENGTH,
     ActionLine,
     Briefing,
@@ -27,12 +26,13 @@ from scheduling.plan.row import PlanRow
 from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
+MOST_ENDPOINTS = 30
 TOLD_ARGUMENTS = ("interval_ms", "ttl_minutes", "next_run_at", "until")
 
 
 def siblings_of(desk: Desk, name: str) -> list[Member]:
     """The siblings that the model may hear of."""
-    return [sibling for sibling in desk.world.siblings(name) if sibling.mode != "off"]
+    return [sibling for sibling in desk.world.siblings(name) if sibling.mode != "off"][:MOST_ENDPOINTS]
 
 
 def briefing_of(desk: Desk, name: str, *, trigger: str) -> Briefing:
@@ -56,7 +56,8 @@ def briefing_of(desk: Desk, name: str, *, trigger: str) -> Briefing:
         runs=[_line(run) for run in history.latest(name, MOST_RUNS)],
         body=latest_body(desk, name),
         actions=[_action(desk, entry) for entry in _entries(desk, name)[:MOST_ACTIONS]],
-        siblings=[_sibling(desk, sibling) for sibling in siblings_of(desk, name)[:MOST_SIBLINGS]],
+        siblings=[_sibling(desk, sibling) for sibling in siblings_of(desk, name)],
+        secrets=desk.world.secrets,
     )
 
 
@@ -73,14 +74,14 @@ def latest_response(desk: Desk, name: str) -> dict[str, Any]:
     return {
         "received_at": run.finished_at.isoformat(),
         "content_type": run.content_type,
-        "untrusted_body": as_data(run.body, (), LONG_BODY_LENGTH),
+        "untrusted_body": as_data(run.body, desk.world.secrets, LONG_BODY_LENGTH),
     }
 
 
 def response_history(desk: Desk, name: str, *, limit: int, offset: int, include_bodies: bool) -> dict[str, Any]:
     """What `get_response_history` answers."""
     runs = desk.history.latest(name, limit, skip=offset)
-    return {"runs": [_told(run, include_bodies) for run in runs]}
+    return {"runs": [_told(run, desk.world.secrets, include_bodies) for run in runs]}
 
 
 def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict[str, Any]:
@@ -89,12 +90,12 @@ def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict
     for sibling in siblings_of(desk, name):
         runs = desk.history.latest(sibling.name, 1)
         failures = desk.stage.row(sibling.name).failure_count
-        entry = {"name": as_data(sibling.name, (), 100), "failures_in_a_row": failures}
-        told.append(entry | (_told(runs[0], include_responses) if runs else {}))
+        entry = {"name": as_data(sibling.name, desk.world.secrets, 100), "failures_in_a_row": failures}
+        told.append(entry | (_told(runs[0], desk.world.secrets, include_responses) if runs else {}))
     return {"siblings": told}
 
 
-def _told(run: PlayedRun, with_body: bool) -> dict[str, Any]:
+def _told(run: PlayedRun, secrets: Sequence[str], with_body: bool) -> dict[str, Any]:
     told = {
         "at": run.due_at.isoformat(timespec="seconds"),
         "status": _status(run),
@@ -103,7 +104,7 @@ def _told(run: PlayedRun, with_body: bool) -> dict[str, Any]:
         "error_kind": run.error_kind,
     }
     if with_body and run.body is not None:
-        told["untrusted_body"] = as_data(run.body, (), SHORT_BODY_LENGTH)
+        told["untrusted_body"] = as_data(run.body, secrets, SHORT_BODY_LENGTH)
     return told
 
 

@@ -44,6 +44,7 @@ class PlayedRun:
             error_kind=outcome.error_kind.value if outcome.error_kind is not None else None,
             retry_after=outcome.retry_after,
             body=outcome.body if outcome.status_code is not None else None,
+            truncated=outcome.truncated,
             content_type=outcome.content_type,
         )
 

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from planner.briefing import messages
 from planner.conversation import Ask, Ended, EndStatus, Limits, converse
@@ -58,15 +59,19 @@ class Session:
     completion_tokens: int = 0
     calls: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """The session as JSON."""
+        return {**asdict(self), "at": self.at.isoformat()}
+
 
 class ModelPlanner:
     """Looks every five minutes at who deserves it. Time stands still while the model thinks.
 
-    After an error that asking again will not help, the model is asked no more; `gave_up` says why.
+    After `most_sessions`, or an error that asking again will not help, it asks no more; `gave_up` says why.
     """
 
-    def __init__(self, ask: Ask, *, wait: Callable[[float], object] | None = None) -> None:
-        self._ask, self._wait = ask, wait
+    def __init__(self, ask: Ask, *, wait: Callable[[float], object] | None = None, most_sessions: int = 1_000) -> None:
+        self._ask, self._wait, self._most_sessions = ask, wait, most_sessions
         self.sessions: list[Session] = []
         self.gave_up: str | None = None
 
@@ -91,6 +96,8 @@ class ModelPlanner:
         found = [(member.name, self._trigger(member.name)) for member in self._desk.world.members]
         chosen = [(name, trigger) for name, trigger in found if trigger is not None]
         for name, trigger in sorted(chosen, key=lambda pair: list(Trigger).index(pair[1])):
+            if len(self.sessions) >= self._most_sessions:
+                self.gave_up = f"The model was asked for {self._most_sessions} analyses, the most that were allowed."
             if self.gave_up is None:
                 self._analyse(name, trigger)
 
@@ -130,9 +137,10 @@ class ModelPlanner:
             session.prompt_tokens += prompt
             session.completion_tokens += completion
 
+        tools = tool_schemas(siblings=bool(siblings_of(desk, name)))
         ended = converse(
-            messages(briefing),
-            tool_schemas(siblings=bool(siblings_of(desk, name))),
+            messages(briefing, tools),
+            tools,
             ask=self._ask,
             use=lambda arguments: self._use(arguments, session),
             limits=Limits(tokens=SESSION_TOKENS),

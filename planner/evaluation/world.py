@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
 from jobs.rules import Rule, parse_rules
-from scheduling.exchange.outcome import Outcome
+from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.simulation.scenario import EndpointSpec, Event, Scenario
 from scheduling.simulation.targets import call_of, dice_of, outcome_of
 
@@ -42,7 +42,8 @@ class Moment(NamedTuple):
 class Reply:
     """What a target answers. A text is sent as it is, any other body as JSON; None is no body.
 
-    A `status` of None is a call that ran into its deadline. `ok` None goes by the status.
+    A `status` of None is a call that got no response, by `error_kind` or else for its deadline. `ok` None goes by the
+    status. Of a `truncated` body only the beginning was kept.
     """
 
     body: Any = None
@@ -50,6 +51,8 @@ class Reply:
     duration_ms: int = 100
     retry_after: str | None = None
     ok: bool | None = None
+    truncated: bool = False
+    error_kind: ErrorKind | None = None
 
     @property
     def text(self) -> str:
@@ -125,7 +128,10 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is played, for `minutes` from `start`; the same each time for the same seed."""
+    """What is played, for `minutes` from `start`; the same each time for the same seed.
+
+    `secrets` are masked in whatever a model is told.
+    """
 
     name: str
     summary: str
@@ -138,6 +144,7 @@ class World:
     start: datetime = NOON
     seed: int = 0
     hint_floor_ms: int = 10_000
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     by_name: Mapping[str, Member] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,5 +192,7 @@ class WorldTarget:
             status_code=reply.status,
             retry_after=reply.retry_after,
             body=reply.text,
+            truncated=reply.truncated,
+            error_kind=reply.error_kind,
         )
         return outcome, timedelta(milliseconds=reply.duration_ms)

@@ -69,16 +69,25 @@ def call_of(spec: EndpointSpec) -> Call:
 
 
 def outcome_of(
-    call: Call, *, ok: bool, status_code: int | None, retry_after: str | None = None, body: str = ""
+    call: Call,
+    *,
+    ok: bool,
+    status_code: int | None,
+    retry_after: str | None = None,
+    body: str = "",
+    truncated: bool = False,
+    error_kind: ErrorKind | None = None,
 ) -> Outcome:
-    """What a call brings back, as far as settling and planners look at it; a failed one without a status timed out.
+    """What a call brings back, as far as settling and planners look at it.
 
-    A call that failed although its status is fine broke an assertion of its owner.
+    Without an `error_kind` a failed call without a status timed out, and one that failed although its status is fine
+    broke an assertion of its owner.
     """
     kind = None
     if not ok:
         fine = status_code is not None and 200 <= status_code < 300
-        kind = ErrorKind.ASSERTION_FAILED if fine else ErrorKind.HTTP_ERROR if status_code else ErrorKind.TIMEOUT
+        usual = ErrorKind.ASSERTION_FAILED if fine else ErrorKind.HTTP_ERROR if status_code else ErrorKind.TIMEOUT
+        kind = error_kind or usual
     return Outcome(
         call=call,
         ok=ok,
@@ -90,5 +99,6 @@ def outcome_of(
         started_ns=0,
         finished_ns=0,
         body=body,
+        truncated=truncated,
         retry_after=retry_after,
     )

@@ -63,10 +63,6 @@ class Facts:
         found = re.search(r"^1 h: (\d+), (\d+) %", self.text, re.MULTILINE)
         return (int(found[1]), int(found[2])) if found else (0, 100)
 
-    def has_run(self, sibling: str) -> bool:
-        """Whether a sibling has run ever."""
-        return self._found(rf'^"{sibling}": (\w+ ?\w*),') != "no runs"
-
     def sibling_ran_at(self, sibling: str) -> datetime | None:
         """When it ran last, as the tool told."""
         for entry in json.loads(self.told[-1])["siblings"]:
@@ -174,16 +170,19 @@ def quota(facts: Facts) -> Calls:
 
 def slow_pages(facts: Facts) -> Calls:
     calls = rises("p95_ms", 2_000, 1_000, 60_000, 20)(facts)
-    if facts.body["p95_ms"] > 2_000:
-        calls += [run(name, facts) for name in ("scale-out", "slow-queries") if not facts.has_run(name)]
-    return calls
+    return with_siblings(calls, facts, ("scale-out", "slow-queries")) if facts.body["p95_ms"] > 2_000 else calls
 
 
 def broken_checkout(facts: Facts) -> Calls:
     calls = while_out_of_range(facts.failures > 0, facts.failures == 0, facts, interval(60_000, 15))
-    if facts.failures >= 2:
-        calls += [run(name, facts) for name in ("restart-checkout", "page-oncall") if not facts.has_run(name)]
-    return calls
+    return with_siblings(calls, facts, ("restart-checkout", "page-oncall")) if facts.failures >= 2 else calls
+
+
+def with_siblings(calls: Calls, facts: Facts, names: tuple[str, ...]) -> Calls:
+    """The calls, and a run of each sibling that never ran."""
+    if not facts.told:
+        return [call("get_sibling_latest_responses", {})]
+    return [*calls, *(run(name, facts) for name in names if facts.sibling_ran_at(name) is None)]
 
 
 def stock(facts: Facts) -> Calls:
