@@ -9,13 +9,18 @@ import pytest
 from django.db import connection
 
 from accounts.vault import seal
+from cronicorn.runtime.stopping import Stop
 from jobs import services
 from jobs.models import Author, Endpoint, Job, JobStatus, Run, RunResponse, RunStatus
 from jobs.replan import replan
-from scheduling.worker.worker import Worker
+from scheduling.dispatch import HttpxDispatcher
+from scheduling.egress.policy import EgressPolicy
+from scheduling.ledger.leases import reap
+from scheduling.worker.worker import Worker, WorkerOptions
 from tests.scheduling.conftest import move_due
 from tests.support.factories import make_endpoint
 from tests.support.http_target import HttpTarget, Reply, in_turn, reset
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeDue = Callable[..., Endpoint]
@@ -244,3 +249,33 @@ def test_json_decision_of_the_run_is_the_one_planned(make_due: MakeDue, worker: 
     planned = json.dumps(endpoint.next_decision, sort_keys=True)
     worker.run_once()
     assert json.dumps(Run.objects.get().decision, sort_keys=True) == planned
+
+
+def test_single_pass_renews_the_leases_of_calls_that_outlast_them(make_due: MakeDue, target: HttpTarget) -> None:
+    gate = threading.Event()
+    endpoint = make_due(target.route("/slow", Reply(200, hold=gate)))
+    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
+    options = WorkerOptions(lease=1.5)
+    worker = Worker(name="scheduler-once", dispatcher=dispatcher, options=options, stop=Stop())
+    ended: list[int] = []
+    thread = threading.Thread(target=lambda: ended.append(in_own_connection(worker.run_once)))
+    thread.start()
+    target.wait_for(1)
+    eventually(lambda: Endpoint.objects.get(pk=endpoint.pk).lease_until is not None)
+    claimed_until = Endpoint.objects.get(pk=endpoint.pk).lease_until
+    assert claimed_until is not None
+    eventually(lambda: (Endpoint.objects.get(pk=endpoint.pk).lease_until or claimed_until) > claimed_until)
+    assert reap() == []
+    gate.set()
+    thread.join(20)
+    dispatcher.close()
+    assert ended == [1]
+    assert Run.objects.get().status == RunStatus.SUCCESS
+
+
+def in_own_connection(work: Callable[[], int]) -> int:
+    """Closes the connection that the calling thread opened for the work."""
+    try:
+        return work()
+    finally:
+        connection.close()
