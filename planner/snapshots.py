@@ -42,11 +42,13 @@ def endpoints_with_recent_runs(after: Place | None, *, heuristics: bool, limit: 
         cursor.execute(
             """
             SELECT e.last_run_at, e.id
-            FROM job_endpoints e JOIN jobs j ON j.id = e.job_id
+            FROM job_endpoints e
             WHERE e.last_run_at >= coalesce(%(at)s, '-infinity'::timestamptz)
               AND (e.last_run_at, e.id) > (coalesce(%(at)s, '-infinity'::timestamptz), %(id)s)
               AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < e.last_run_at)
-              AND e.planner_mode <> 'off' AND e.status = 'active' AND j.status = 'active'
+              AND e.planner_mode <> 'off' AND e.status = 'active'
+              -- No join and no comparison outside: PostgreSQL would expect few rows, and read and sort all for a batch.
+              AND (SELECT j.status = 'active' FROM jobs j WHERE j.id = e.job_id)
               AND (e.rules <> '[]'::jsonb OR e.ai_hint_interval_proposal_id IS NOT NULL
                    OR (%(heuristics)s AND (e.failure_count > 0 OR e.max_interval_ms > e.baseline_interval_ms)))
             ORDER BY e.last_run_at, e.id
