@@ -206,10 +206,11 @@ class Settler:
 
 def _kind_of(error: Exception) -> _Fault:
     """Where a fault lies, by its SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-    if not isinstance(error, OperationalError | InterfaceError):
-        return _Fault.OF_A_ROW
     state = getattr(error.__cause__, "sqlstate", None) or ""
-    if state.startswith("54"):  # a limit of PostgreSQL itself, which no patience widens
+    if state == "25006":  # read-only: a standby that took over, or will soon
+        return _Fault.OF_THE_CONNECTION
+    # 54 is a limit of PostgreSQL itself, which no patience widens.
+    if not isinstance(error, OperationalError | InterfaceError) or state.startswith("54"):
         return _Fault.OF_A_ROW
     if not state or state.startswith(("08", "57P")) or state == "53300":  # lost, shutting down, or full
         return _Fault.OF_THE_CONNECTION

@@ -135,12 +135,13 @@ def test_batches_are_bounded_by_results_and_by_bytes(
     assert statements() == batches
 
 
-def test_results_that_were_not_settled_at_the_end_are_still_counted(make_due: MakeDue, desk: Desk) -> None:
+@pytest.mark.parametrize("state", ["53100", "25006", "57P01"])
+def test_results_that_were_not_settled_at_the_end_are_still_counted(make_due: MakeDue, desk: Desk, state: str) -> None:
     for _ in range(3):
         make_due()
     desk.come_back([outcome_of(item) for item in desk.claim()])
     desk.abandon.request()
-    with refusing("true", "53100"):
+    with refusing("true", state):
         assert desk.settler.settle_ready(0).count == 0
     assert len(desk.book) == 3
     assert Run.objects.filter(status="running").count() == 3
