@@ -56,7 +56,7 @@ def set_interval_hint(
         endpoint.ai_hint_interval_set_by = author
         endpoint.ai_hint_interval_proposal_id = proposal_id
         if author == Author.USER:
-            _hold_planner(endpoint, until=endpoint.ai_hint_interval_expires_at)
+            _hold_planner(endpoint, now)
     return endpoint
 
 
@@ -91,7 +91,7 @@ def set_oneshot_hint(
         endpoint.ai_hint_next_run_set_by = author
         endpoint.ai_hint_next_run_proposal_id = proposal_id
         if author == Author.USER:
-            _hold_planner(endpoint, until=at)
+            _hold_planner(endpoint, now)
     return endpoint
 
 
@@ -101,7 +101,7 @@ def clear_hints(*, endpoint_id: UUID, author: Author) -> Endpoint:
         drop_interval_hint(endpoint)
         drop_oneshot_hint(endpoint)
         if author == Author.USER:
-            _hold_planner(endpoint, until=now + _hold_time())
+            _hold_planner(endpoint, now, after_a_word=True)
     return endpoint
 
 
@@ -140,7 +140,7 @@ def pause(
         endpoint.paused_until, endpoint.pause_reason = until, reason
         endpoint.paused_by, endpoint.pause_proposal_id = author, proposal_id
         if author == Author.USER:
-            _hold_planner(endpoint, until=until)
+            _hold_planner(endpoint, now)
     return endpoint
 
 
@@ -152,7 +152,7 @@ def resume(*, endpoint_id: UUID, author: Author) -> Endpoint:
             raise ConflictError("paused_by_a_person", "A person paused this endpoint; only a person may resume it.")
         endpoint.paused_until = endpoint.pause_reason = endpoint.paused_by = endpoint.pause_proposal_id = None
         if author == Author.USER:
-            _hold_planner(endpoint, until=now + _hold_time())
+            _hold_planner(endpoint, now, after_a_word=True)
     return endpoint
 
 
@@ -183,13 +183,20 @@ def _in_force(until: datetime | None, now: datetime) -> bool:
     return until is not None and until > now
 
 
-def _hold_time() -> timedelta:
-    return timedelta(milliseconds=settings.ENV.planner_hold_ms)
+def _hold_planner(endpoint: Endpoint, now: datetime, *, after_a_word: bool = False) -> None:
+    """Holds the planner back for as long as the person's own hints and pause last, and for a while after a word.
 
-
-def _hold_planner(endpoint: Endpoint, *, until: datetime) -> None:
-    if endpoint.planner_hold_until is None or endpoint.planner_hold_until < until:
-        endpoint.planner_hold_until = until
+    What is left of an earlier hold counts for no more than that while: the hint or pause behind it may be gone.
+    """
+    after = now + timedelta(milliseconds=settings.ENV.planner_hold_ms)
+    left = endpoint.planner_hold_until or now
+    own = (
+        (endpoint.ai_hint_interval_set_by, endpoint.ai_hint_interval_expires_at),
+        (endpoint.ai_hint_next_run_set_by, endpoint.ai_hint_next_run_at),
+        (endpoint.paused_by, endpoint.paused_until),
+    )
+    lasting = [until for author, until in own if author == Author.USER and until is not None]
+    endpoint.planner_hold_until = max([after if after_a_word else min(left, after), *lasting])
 
 
 def _refuse_archived(endpoint: Endpoint) -> None:

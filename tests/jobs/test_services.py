@@ -160,9 +160,24 @@ def test_a_person_takes_over_the_planners_pause(endpoint: Endpoint) -> None:
     assert (changed.paused_by, changed.pause_proposal_id) == ("user", None)
 
 
-def test_a_hold_is_never_shortened(endpoint: Endpoint) -> None:
-    long = services.pause(endpoint_id=endpoint.pk, until=in_minutes(600), reason="", author=Author.USER)
-    assert services.resume(endpoint_id=endpoint.pk, author=Author.USER).planner_hold_until == long.planner_hold_until
+def test_a_hold_lasts_no_longer_than_what_the_person_left_in_force_or_an_hour(endpoint: Endpoint) -> None:
+    services.pause(endpoint_id=endpoint.pk, until=in_minutes(600), reason="", author=Author.USER)
+    resumed = services.resume(endpoint_id=endpoint.pk, author=Author.USER)
+    assert in_minutes(59) < resumed.planner_hold_until < in_minutes(61)
+    hinted = hint(endpoint)
+    services.pause(endpoint_id=endpoint.pk, until=in_minutes(600), reason="", author=Author.USER)
+    resumed = services.resume(endpoint_id=endpoint.pk, author=Author.USER)
+    assert resumed.planner_hold_until >= hinted.ai_hint_interval_expires_at
+    assert resumed.planner_hold_until < in_minutes(61)
+
+
+def test_a_short_hint_of_a_person_does_not_shorten_the_hold_after_a_word(endpoint: Endpoint) -> None:
+    cleared = services.clear_hints(endpoint_id=endpoint.pk, author=Author.USER)
+    services.set_interval_hint(
+        endpoint_id=endpoint.pk, interval_ms=60_000, ttl_ms=120_000, reason="", author=Author.USER
+    )
+    endpoint.refresh_from_db()
+    assert endpoint.planner_hold_until == cleared.planner_hold_until
 
 
 def test_run_now_outranks_the_planners_pause_but_not_a_persons(endpoint: Endpoint) -> None:
