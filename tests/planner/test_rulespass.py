@@ -1,10 +1,13 @@
 """The rules pass on a real database: what it writes, and what it leaves alone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from jobs import services as hints
 from jobs.models import Author, Endpoint, PlannerMode, RunStatus, WorkerHeartbeat
@@ -150,6 +153,31 @@ def test_run_sibling_wakes_the_sibling_once_for_each_new_match() -> None:
     ran(check, status=RunStatus.FAILED, status_code=500, ago=0.1)
     assert look(heuristics=False) == 0
     assert Proposal.objects.get().endpoint == recover
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_planners_that_see_the_same_run_file_once() -> None:
+    job = make_job()
+    wake = {"name": "help", "when": {"failing_for": 1}, "then": {"run_sibling": "recover"}}
+    rest = {"name": "rest", "when": {"failing_for": 1}, "then": {"pause_minutes": 30}}
+    check = make_endpoint(job=job, name="check", rules=[QUEUE_RULE, wake, rest])
+    make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
+    ran(check, {"queue_depth": 412}, status=RunStatus.FAILED, status_code=500)
+    barrier = Barrier(3)
+
+    def planner(_: int) -> None:
+        try:
+            connection.ensure_connection()
+            barrier.wait(30)
+            look()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as planners:
+        list(planners.map(planner, range(3)))
+    tools = sorted(Proposal.objects.values_list("tool", flat=True))
+    assert tools == ["pause_until", "propose_interval", "propose_next_time"]
+    assert not Proposal.objects.filter(session=None).exists()
 
 
 def test_a_pause_by_a_rule_lets_the_endpoint_rest() -> None:
