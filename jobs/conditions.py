@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ SHOWN_LENGTH = 60
 
 _WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most", "!=": "not"}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Ignorable by default (Unicode, DerivedCoreProperties) though their categories are those of marks and letters.
+_UNSHOWN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +181,12 @@ def runs_looked_at(condition: Condition) -> int:
 
 
 def visible(text: str) -> str:
-    """The text without control, format, private and unassigned characters, so that nothing hides in it."""
-    return "".join(character for character in text if unicodedata.category(character) not in _INVISIBLE)
+    """The text without control, format, private and unassigned characters, so that nothing hides in it.
+
+    Also without those that count as marks or letters and show nothing: variation selectors, joiners and fillers.
+    """
+    kept = _UNSHOWN.sub("", text)
+    return "".join(character for character in kept if unicodedata.category(character) not in _INVISIBLE)
 
 
 def is_number(value: object) -> bool:

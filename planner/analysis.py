@@ -178,7 +178,8 @@ def _use(arguments: Arguments, subject: Subject, session: AnalysisSession) -> st
 def _propose(wish: Wish, subject: Subject, session: AnalysisSession) -> str:
     target: UUID | None = subject.endpoint.pk
     if wish.endpoint is not None and wish.endpoint != subject.endpoint.name:
-        target = sibling_named(subject.endpoint.pk, wish.endpoint)
+        # The database takes no text with a zero byte, not even to look for.
+        target = sibling_named(subject.endpoint.pk, wish.endpoint) if "\0" not in wish.endpoint else None
     if target is None:
         raise BadArgumentsError("Refused: there is no endpoint of that name in this job.")
     try:

@@ -46,7 +46,7 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON), AfterValidator(visible)]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
 Target = Annotated[str | None, Field(max_length=255, description="A sibling's name; default: this one.")]
 
