@@ -116,10 +116,13 @@ class SuccessCriteria:
         }
 
 
+ANY_2XX = SuccessCriteria()
+
+
 def parse_success_criteria(value: object) -> SuccessCriteria:
     """Read the JSON form; None and `{}` mean the default, any 2xx. Raise `CriteriaError` at the first fault."""
     if value is None:
-        return SuccessCriteria()
+        return ANY_2XX
     fields = _mapping(value, "", {"status", "assertions"})
     status = _parse_status(fields["status"]) if "status" in fields else DEFAULT_STATUS
     items = _list(fields.get("assertions", []), "assertions", 0, MAX_ASSERTIONS)

@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
 from accounts.signing import PREFIX, sign
 from accounts.vault import SecretUnavailableError, unseal
-from scheduling.exchange.criteria import parse_success_criteria
+from scheduling.exchange.criteria import ANY_2XX, SuccessCriteria, parse_success_criteria
 from scheduling.exchange.outcome import Call
 from scheduling.ledger.claims import Claim
 
@@ -39,19 +39,20 @@ def build_request(claim: Claim) -> Request:
     values = _open_headers(claim)
     signing = [cast(str, unseal(f"signing_keys:{key_id}", sealed)) for key_id, sealed in claim.signing_keys]
     body = claim.body.encode() if claim.body is not None else None
-    headers = ((header["name"], values.get(header["name"], header["value"]) or "") for header in claim.headers)
-    call = replace(
-        bare_call(claim),
-        headers=(*_own_headers(claim), *_signature(claim, signing, body or b""), *headers),
-        body=body,
-        success=parse_success_criteria(claim.success_criteria),
-    )
+    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
+    own = (*_own_headers(claim, delivery), *_signature(claim, delivery, signing, body or b""))
+    headers = [(header["name"], values.get(header["name"], header["value"]) or "") for header in claim.headers]
+    call = _call(claim, (*own, *headers), body, parse_success_criteria(claim.success_criteria))
     masked = (*values.values(), *signing, *(text.removeprefix(PREFIX) for text in signing))
     return Request(call, tuple(value for value in masked if len(value) >= SHORTEST_MASKED))
 
 
 def bare_call(claim: Claim) -> Call:
     """The call of a claim that has a run, without headers, body and criteria: enough to say that it was never made."""
+    return _call(claim, (), None, ANY_2XX)
+
+
+def _call(claim: Claim, headers: tuple[tuple[str, str], ...], body: bytes | None, success: SuccessCriteria) -> Call:
     assert claim.run_id is not None
     return Call(
         run_id=claim.run_id,
@@ -59,18 +60,17 @@ def bare_call(claim: Claim) -> Call:
         fence=claim.fence,
         method=claim.method,
         url=claim.url,
-        headers=(),
-        body=None,
+        headers=headers,
+        body=body,
         timeout_ms=claim.timeout_ms,
         max_response_bytes=claim.max_response_bytes,
-        success=parse_success_criteria(None),
+        success=success,
         owner_id=claim.owner_id,
         synthetic=claim.synthetic,
     )
 
 
-def _own_headers(claim: Claim) -> tuple[tuple[str, str], ...]:
-    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
+def _own_headers(claim: Claim, delivery: str) -> tuple[tuple[str, str], ...]:
     return (
         ("User-Agent", USER_AGENT),
         ("webhook-id", delivery),
@@ -80,7 +80,7 @@ def _own_headers(claim: Claim) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _signature(claim: Claim, secrets: Sequence[str], body: bytes) -> tuple[tuple[str, str], ...]:
+def _signature(claim: Claim, delivery: str, secrets: Sequence[str], body: bytes) -> tuple[tuple[str, str], ...]:
     """The headers of a signature; none without secrets.
 
     The time is that of the start, rounded down to the second: when the call is due, or when it was claimed, if later.
@@ -89,7 +89,6 @@ def _signature(claim: Claim, secrets: Sequence[str], body: bytes) -> tuple[tuple
     if not secrets:
         return ()
     timestamp = int(max(claim.due_at, claim.claimed_at).timestamp())
-    delivery = delivery_id(claim.endpoint_id, claim.slot_at)
     signature = sign(secrets, message_id=delivery, timestamp=timestamp, body=body)
     return (("webhook-timestamp", str(timestamp)), ("webhook-signature", signature))
 
