@@ -4,7 +4,6 @@
 `PLAN_ASSIGNMENTS` into its own statement, so that a run costs one new version of its row.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from cronicorn.postgres.arrays import array, instant_array, text_array
+from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array
 from cronicorn.runtime.clock import database_now
 from scheduling.cron.cadence import CronError
 from scheduling.plan.decision import Decision
@@ -34,7 +33,7 @@ PLAN_COLUMNS = (
     "next_run_at, next_slot_at, next_attempt, next_source, next_decision, retry_at, retry_slot_at, retry_attempt"
 )
 PLAN_ARRAYS = (
-    "%s::timestamptz[], %s::timestamptz[], %s::smallint[], %s::text[], %s::jsonb[],"
+    f"%s::timestamptz[], %s::timestamptz[], %s::smallint[], %s::text[], {JSONB_ARRAY},"
     " %s::timestamptz[], %s::timestamptz[], %s::smallint[]"
 )
 
@@ -62,8 +61,8 @@ def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[
         instant_array(decision.run_at for decision in decisions),
         instant_array(decision.slot_at for decision in decisions),
         array(decision.attempt for decision in decisions),
-        array(decision.source.value if decision.source else None for decision in decisions),
-        text_array(json.dumps(decision.to_json()) for decision in decisions),
+        array(decision.source for decision in decisions),
+        json_array(decision.to_json() for decision in decisions),
         instant_array(at for at, _, _ in retries),
         instant_array(slot_at for _, slot_at, _ in retries),
         array(attempt for _, _, attempt in retries),

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from cronicorn.postgres.arrays import array, instant_array, text_array
+from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array, text_array, uuid_array
 from cronicorn.postgres.cursors import hot_cursor
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus
@@ -73,13 +73,13 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         # Locked first and read by a later statement, which also sees a job that was resumed just before the lock.
         cursor.execute(
             "SELECT id FROM job_endpoints WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
-            [array(by_endpoint)],
+            [uuid_array(by_endpoint)],
         )
         unlocked = {row[0] for row in cursor.fetchall()}
         cursor.execute(
             f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
             " WHERE e.id = ANY(%s::uuid[])",
-            [array(unlocked)],
+            [uuid_array(unlocked)],
         )
         held: list[tuple[PlanRow, Result]] = []
         for *values, fence in cursor.fetchall():
@@ -93,9 +93,8 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         _write_runs(cursor, [result for _, result in held])
         _write_responses(cursor, [result for _, result in held])
         plans = _write_endpoints(cursor, held, now)
-        fenced = _write_late_results(
-            cursor, [result for result in results if result.outcome.call.run_id not in accepted | locked]
-        )
+        known = accepted | locked
+        fenced = _write_late_results(cursor, [result for result in results if result.outcome.call.run_id not in known])
     return Settled(
         accepted, fenced, locked, min((plan.run_at for plan in plans if plan.run_at is not None), default=None)
     )
@@ -130,7 +129,7 @@ def _write_runs(cursor: Any, results: Sequence[Result]) -> None:
         WHERE r.id = p.id
         """,
         [
-            array(outcome.call.run_id for outcome in outcomes),
+            uuid_array(outcome.call.run_id for outcome in outcomes),
             array(result.status.value for result in results),
             instant_array(result.started_at for result in results),
             instant_array(result.finished_at for result in results),
@@ -164,23 +163,23 @@ def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
         return
     outcomes = [result.outcome for result in answered]
     cursor.execute(
-        """
+        f"""
         INSERT INTO run_responses
             (run_id, endpoint_id, received_at, body, truncated, flags, content_type, sha256, headers)
-        SELECT * FROM UNNEST(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[], %s::boolean[], %s::jsonb[],
-                             %s::text[], %s::text[], %s::jsonb[])
+        SELECT * FROM UNNEST(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[], %s::boolean[], {JSONB_ARRAY},
+                             %s::text[], %s::text[], {JSONB_ARRAY})
         ON CONFLICT DO NOTHING
         """,
         [
-            array(outcome.call.run_id for outcome in outcomes),
-            array(outcome.call.endpoint_id for outcome in outcomes),
+            uuid_array(outcome.call.run_id for outcome in outcomes),
+            uuid_array(outcome.call.endpoint_id for outcome in outcomes),
             instant_array(result.finished_at for result in answered),
             text_array(outcome.body for outcome in outcomes),
             array(outcome.truncated for outcome in outcomes),
-            text_array(json.dumps(outcome.body_flags) for outcome in outcomes),
+            json_array(outcome.body_flags for outcome in outcomes),
             text_array(outcome.content_type[:255] if outcome.content_type else None for outcome in outcomes),
             array(outcome.sha256 for outcome in outcomes),
-            text_array(json.dumps(dict(outcome.headers)) for outcome in outcomes),
+            json_array(dict(outcome.headers) for outcome in outcomes),
         ],
     )
 
@@ -202,7 +201,7 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
         WHERE e.id = p.id
         """,
         [
-            array(row.id for row in rows),
+            uuid_array(row.id for row in rows),
             *plan_arrays(rows, decisions),
             instant_array(row.last_started_at for row in rows),
             instant_array(result.finished_at for _, result in held),

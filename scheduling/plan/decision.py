@@ -44,7 +44,7 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
-        return {"source": self.source.value, "at": _text(self.at), "verdict": self.verdict.value, "note": self.note}
+        return {"source": str(self.source), "at": _text(self.at), "verdict": str(self.verdict), "note": self.note}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,11 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """The stored form: what the endpoint keeps as next_decision and the run as decision."""
+        run_at = _text(self.run_at)
         return {
-            "run_at": _text(self.run_at),
-            "slot_at": _text(self.slot_at),
-            "source": self.source.value if self.source else None,
+            "run_at": run_at,
+            "slot_at": run_at if self.slot_at is self.run_at else _text(self.slot_at),
+            "source": str(self.source) if self.source else None,
             "attempt": self.attempt,
             "sentence": self.sentence,
             "candidates": [candidate.to_json() for candidate in self.candidates],

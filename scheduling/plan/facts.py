@@ -124,17 +124,20 @@ class EndpointFacts:
             values["min_interval_ms"] = self.min_interval_ms
         if self.max_interval_ms is not None:
             values["max_interval_ms"] = self.max_interval_ms
-        for name, instant in (
-            ("run_once_at", self.run_once_at),
-            ("starts_at", self.starts_at),
-            ("ends_at", self.ends_at),
-            ("last_slot_at", self.last_slot_at),
-            ("last_started_at", self.last_started_at),
-            ("paused_until", self.paused_until),
-            ("manual_run_at", self.manual_run_at),
-        ):
-            if instant is not None:
-                values[name] = instant.isoformat()
+        if self.run_once_at is not None:
+            values["run_once_at"] = self.run_once_at.isoformat()
+        if self.starts_at is not None:
+            values["starts_at"] = self.starts_at.isoformat()
+        if self.ends_at is not None:
+            values["ends_at"] = self.ends_at.isoformat()
+        if self.last_slot_at is not None:
+            values["last_slot_at"] = self.last_slot_at.isoformat()
+        if self.last_started_at is not None:
+            values["last_started_at"] = self.last_started_at.isoformat()
+        if self.paused_until is not None:
+            values["paused_until"] = self.paused_until.isoformat()
+        if self.manual_run_at is not None:
+            values["manual_run_at"] = self.manual_run_at.isoformat()
         return values
 
 

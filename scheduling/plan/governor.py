@@ -115,7 +115,7 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
         raise ValueError("An endpoint needs a baseline: an interval, a cron expression or run_once_at.")
     if slot is None:
         return None
-    run_at = slot + facts.jitter
+    run_at = slot + facts.jitter if facts.jitter else slot
     spread = f", started {duration_words(facts.jitter)} later by its jitter" if facts.jitter else ""
     if facts.run_once_at is not None and facts.paused_until is not None and run_at < facts.paused_until:
         run_at, spread = facts.paused_until, ", held back by the pause"

@@ -1,7 +1,8 @@
 """Arrays arrive in PostgreSQL as they were."""
 
+import json
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from cronicorn.postgres.arrays import array, instant_array, text_array
+from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array, text_array, uuid_array
 
 pytestmark = pytest.mark.django_db
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -35,7 +36,6 @@ def test_any_text_comes_back_as_it_was(texts: list[str | None]) -> None:
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([uuid4(), None, uuid4()], "uuid"),
         ([1, None, -(2**63)], "bigint"),
         ([0.1, None, 1e-17, 1e300], "float8"),
         ([True, None, False], "boolean"),
@@ -50,3 +50,15 @@ def test_plain_values_come_back_as_they_were(values: list[object], kind: str) ->
 def test_instants_come_back_as_they_were() -> None:
     instants = [datetime(2026, 3, 29, 1, 0, 0, 1, UTC), None, datetime(1970, 1, 1, tzinfo=UTC)]
     assert returned(instant_array(instants), "timestamptz") == instants
+
+
+@pytest.mark.parametrize("ids", [[], [uuid4(), UUID(int=0), UUID(int=2**128 - 1)]])
+def test_ids_come_back_as_they_were(ids: list[UUID]) -> None:
+    assert returned(uuid_array(ids), "uuid") == ids
+
+
+@pytest.mark.parametrize("values", [[], [{}, [], None, {"a": AWKWARD}, "text", 1.5], [{"nth": n} for n in range(500)]])
+def test_json_comes_back_as_it_was_and_in_order(values: list[object]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT unnest({JSONB_ARRAY})::text", [json_array(values)])
+        assert [json.loads(row[0]) for row in cursor.fetchall()] == values
