@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 BATCH = 100
 TRIGGER = "new_runs"
 # Reaches back beyond the last pass: a run is seen only when its transaction has ended, later than the time it names.
-OVERLAP = timedelta(minutes=2)
+# Runs that were written later still, as after an outage of the database, wait for a pass that looks back without end.
+OVERLAP = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.db import Error, connection
@@ -29,6 +29,7 @@ SWEEP_EVERY = 60.0
 # A day of calls every second for each of these is read within the timeout of a statement.
 SCORED_AT_ONCE = 50
 MOST_SCORED_IN_A_SWEEP = 100 * SCORED_AT_ONCE
+WHOLE_PASS_EVERY = timedelta(minutes=5)
 LONGEST_BACKOFF = 30.0
 JOIN_TIME = 25.0
 
@@ -63,6 +64,7 @@ class Planner:
         self._stop = stop
         self._model = model
         self._last_pass_at: datetime | None = None
+        self._whole_pass_at: datetime | None = None
         self._figures = {"rules_passes": 0, "proposals": 0, "sessions": 0, "scored": 0, "failed_passes": 0}
 
     def run_once(self) -> None:
@@ -92,8 +94,12 @@ class Planner:
         log_event(logger, Event.WORKER_STOPPED, worker=self.name)
 
     def rules_pass(self) -> Passed:
-        """One pass of rules and heuristics."""
-        passed = rules_pass(last_pass_at=self._last_pass_at, heuristics=self._options.heuristics)
+        """One pass of rules and heuristics over the new runs; now and then over all that were not looked at."""
+        last, whole = self._last_pass_at, self._whole_pass_at
+        since = last if last is not None and whole is not None and last < whole + WHOLE_PASS_EVERY else None
+        passed = rules_pass(last_pass_at=since, heuristics=self._options.heuristics)
+        if since is None:
+            self._whole_pass_at = passed.began_at
         self._last_pass_at = passed.began_at
         self._figures["rules_passes"] += 1
         self._figures["proposals"] += passed.stored

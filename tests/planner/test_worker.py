@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, WorkerHeartbeat
-from planner.worker import Planner, PlannerOptions
+from planner.worker import WHOLE_PASS_EVERY, Planner, PlannerOptions
 from tests.planner.scenes import busy_endpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,3 +93,14 @@ def test_the_worker_shows_that_it_lives_and_says_goodbye(run: Callable[..., Stop
     assert set(WorkerHeartbeat.objects.get().facts) >= {"model", "rules_passes", "proposals", "scored", "failed_passes"}
     stop.request()
     eventually(lambda: WorkerHeartbeat.objects.filter(worker="planner-t", stopped_at__isnull=False).exists())
+
+
+def test_runs_that_were_written_late_are_looked_at_by_a_whole_pass_now_and_then() -> None:
+    planner = Planner(name="planner-t", options=PlannerOptions(), stop=Stop())
+    planner.rules_pass()
+    late = busy_endpoint()
+    Endpoint.objects.filter(pk=late.pk).update(last_run_at=F("last_run_at") - timedelta(minutes=1))
+    assert planner.rules_pass().looked_at == 0
+    planner._whole_pass_at = planner._last_pass_at - WHOLE_PASS_EVERY
+    assert planner.rules_pass().looked_at == 1
+    assert planner._whole_pass_at == planner._last_pass_at
