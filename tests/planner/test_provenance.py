@@ -18,10 +18,14 @@ from tests.support.factories import make_endpoint, make_job
 pytestmark = pytest.mark.django_db
 
 
-def page(endpoint: Endpoint) -> str:
+def signed_in(endpoint: Endpoint) -> Client:
     client = Client()
     client.force_login(endpoint.job.owner, backend="django.contrib.auth.backends.ModelBackend")
-    return unescape(client.get(f"/jobs/endpoint/{endpoint.pk}/").content.decode())
+    return client
+
+
+def page(endpoint: Endpoint) -> str:
+    return unescape(signed_in(endpoint).get(f"/jobs/endpoint/{endpoint.pk}/").content.decode())
 
 
 def test_a_hint_of_a_rule_leads_to_its_proposal_and_its_session() -> None:
@@ -41,6 +45,23 @@ def test_a_pause_of_the_model_and_a_hint_of_a_person_are_told_apart() -> None:
     assert pause is not None
     assert f'by <a class="cc-link" href="/planner/proposal/{pause.pk}/">the model</a>' in shown
     assert "set by a person" in shown
+
+
+def test_what_the_planner_applied_is_undone_with_one_click() -> None:
+    endpoint = busy_endpoint()
+    rules_pass(last_pass_at=None, heuristics=True)
+    pause = file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=1), reason="it rests"))
+    assert pause is not None
+    shown = page(endpoint)
+    for proposal in Proposal.objects.all():
+        address = f"/planner/proposal/{proposal.pk}/do/undo/"
+        assert f'action="{address}"' in shown
+        signed_in(endpoint).post(address)
+        proposal.refresh_from_db()
+        assert proposal.status == "undone"
+    endpoint.refresh_from_db()
+    assert (endpoint.ai_hint_interval_ms, endpoint.paused_until) == (None, None)
+    assert "/do/undo/" not in page(endpoint)
 
 
 def test_a_system_pause_has_no_proposal() -> None:
