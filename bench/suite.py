@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.test.utils import override_settings
 
-from bench import claims, hints, idle, lateness, throughput
+from bench import claims, discovery, hints, idle, lateness, throughput
 from bench.figures import Figure, machine, table, write_json
 from bench.place import BenchError, bench_database, endpoints_in_use
 
@@ -17,6 +17,7 @@ MEASURES: dict[str, Callable[[str, float], list[Figure]]] = {
     "hint": hints.measure,
     "claims": claims.measure,
     "idle": idle.measure,
+    "discovery": discovery.measure,
 }
 
 

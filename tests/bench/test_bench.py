@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from bench import claims
+from bench import claims, discovery
 from bench.figures import Figure, spread, table
 from bench.ledger import read_receipts
 from bench.place import NAME
@@ -63,6 +63,15 @@ def test_claims_are_measured_at_each_size_with_leases_and_empty() -> None:
     assert {figure.measure for figure in figures} == {"claim of 100 among 12,000", "claim of 100 among 13,000"}
     assert len({figure.what for figure in figures}) == 6
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
+
+
+def test_discovery_is_measured_at_each_size_and_reads_no_runs() -> None:
+    figures = discovery.measure("", 1, sizes=(300, 600))
+    assert {figure.measure for figure in figures} == {"discovery among 300", "discovery among 600"}
+    values = {figure.what: figure.value for figure in figures}
+    assert values.pop("scans of runs") == 0
+    assert values["endpoints chosen"] == 100
+    assert all(value is not None and value > 0 for value in values.values())
 
 
 def test_database_that_schedules_endpoints_is_left_alone() -> None:

@@ -298,7 +298,8 @@ def test_the_plan_reads_no_runs_and_finds_sessions_and_bodies_by_index() -> None
         looked_at(endpoints, ago=hours * HOUR)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE job_endpoints, sessions, run_responses, users, jobs")
-        cursor.execute("EXPLAIN (FORMAT JSON) " + discovery._CANDIDATES, discovery._parameters(utc_now()))
+        statement, parameters = discovery.statement(utc_now())
+        cursor.execute("EXPLAIN (FORMAT JSON) " + statement, parameters)
         (plan,) = cursor.fetchone()
     text = plan if isinstance(plan, str) else json.dumps(plan)
     assert '"Relation Name": "runs"' not in text

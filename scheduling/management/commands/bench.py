@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-ALL = ("throughput", "lateness", "hint", "claims", "idle")
+ALL = ("throughput", "lateness", "hint", "claims", "idle", "discovery")
 
 
 class Command(BaseCommand):
-    """Measures throughput, lateness, hints, claims and idle cost, with limits of the same run beside each figure."""
+    """Measures the scheduler and the planner's discovery, with limits of the same run beside each figure."""
 
     help = "Runs the benchmarks in a database of their own, which is dropped at the end. See docs/benchmarks.md."
 
