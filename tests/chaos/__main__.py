@@ -48,7 +48,7 @@ def main() -> int:
             report = _run(folder, postgres, target, options)
         if report.violations:
             kept = Path(tempfile.mkdtemp(prefix="cronicorn-chaos-failed-"))
-            for log in ("calls.log", "schedulers.log"):
+            for log in ("calls.log", "schedulers.log", "changes.log", "runs.log"):
                 (folder / log).rename(kept / log)
             print(f"The logs are kept in {kept}.")
     print("\n".join(report.lines()))
@@ -100,7 +100,10 @@ def _run(folder: Path, postgres: Postgres, target: Target, options: argparse.Nam
     finally:
         fleet.close()
     faults = replace(injector.faults, others=(starting, *injector.faults.others))
-    report = check(target.calls(), _runs(), _endpoints(population), editors.changes, faults, ended_at=ended_at)
+    runs = _runs()
+    for name, facts in (("changes.log", editors.changes), ("runs.log", runs)):
+        (folder / name).write_text("".join(f"{fact}\n" for fact in facts), encoding="utf-8")
+    report = check(target.calls(), runs, _endpoints(population), editors.changes, faults, ended_at=ended_at)
     report.violations += [f"a scheduler ended by itself with {code}" for code in died]
     report.violations += [f"a scheduler ended with {code} when it was told to stop" for code in codes if code]
     report.figures.update(Counter({f"fault {kind}": count for kind, count in injector.done.items()}))

@@ -60,13 +60,15 @@ def lost_attempts(
         repeated = (run.slot, run.attempt + 1) in known
         if run.status != "abandoned" or given_up or skipped or repeated:
             continue
-        next_fence = runs[number + 1].fence if number + 1 < len(runs) else None
+        # A repeat outlasts manual runs; any other that comes instead has taken its place.
+        following = next((later for later in runs[number + 1 :] if later.source != "manual"), None)
+        next_fence = following.fence if following is not None else None
         if any(
             change.kind in YIELDS_TO and (next_fence is None or change.fence < next_fence) and _may_matter(change, run)
             for change in changes
         ):
             continue
-        came_next = f", but {runs[number + 1].slot} came" if next_fence is not None else ""
+        came_next = f", but {following.slot} came" if following is not None else ""
         if free_between(run.finished_at or ended_at, ended_at, held) > SLACK:
             yield f"the slot {run.slot} was lost with {run.worker} and not repeated{came_next}"
 

@@ -11,7 +11,7 @@ from tests.chaos.facts import Faults, Window
 
 FAULTS = ("kill", "freeze", "terminate", "restart-fast", "restart-immediate", "outage")
 # How long schedulers may need after a fault: to connect again, and to start.
-CONNECTING, RECOVERING, STARTING = timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=6)
+CONNECTING, RECOVERING, STARTING = timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=10)
 WEIGHTS = {"kill": 4, "freeze": 2, "terminate": 8, "restart-fast": 1, "restart-immediate": 1, "outage": 0}
 
 

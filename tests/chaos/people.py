@@ -60,8 +60,7 @@ def wrong_oneshots(
     """One-shot hints that were served twice, early, or not at all, and one-shot runs that nobody asked for.
 
     A hint ends with the run that it causes, when it is replaced or cleared, or with its time to live. The run at the
-    end of a pause serves what the pause held back; a claim that a pause or a stop gave back comes again as a retry
-    with the attempt 1.
+    end of a pause serves what the pause held back.
     """
     wanted: set[int] = set()
     for hint, end in spans(changes, "oneshot", ("oneshot", "clear")):
@@ -79,7 +78,7 @@ def wrong_oneshots(
         for run in caused:
             if run.due_at < hint.at:
                 yield f"the one-shot hint at {hint.at} was served for {run.due_at}, before its time"
-        if caused or any(_served_after_a_stop(run, hint) for run in runs):
+        if caused or any(_served_after_a_pause(run, hint) for run in runs):
             continue
         over = min(hint.until, end.before if end is not None else ended_at, ended_at)
         free = free_between(max(hint.at, hint.after), over, held)
@@ -90,10 +89,9 @@ def wrong_oneshots(
             yield f"the one-shot run of {run.slot} was asked for by nobody"
 
 
-def _served_after_a_stop(run: RunFacts, hint: Change) -> bool:
+def _served_after_a_pause(run: RunFacts, hint: Change) -> bool:
     assert hint.at is not None
-    held_back = run.source == "paused" or (run.source == "retry" and run.attempt == 1)
-    return held_back and run.fence > hint.fence and run.due_at >= hint.at
+    return run.source == "paused" and run.fence > hint.fence and run.due_at >= hint.at
 
 
 def wrong_intervals(

@@ -97,3 +97,10 @@ def test_owners_retries_are_judged(words: str | None, runs: list[RunFacts]) -> N
 def test_lost_slot_that_was_not_repeated_is_found_where_people_steer(found: bool, changes: list[Change]) -> None:
     report = steered([run(2, **LOST), run(600)], changes, ended=610)
     assert says(report, "and not repeated") is found
+
+
+def test_lost_slot_is_not_owed_when_a_pause_came_after_the_manual_run_that_went_first() -> None:
+    runs = [run(2, **LOST), by_hand(8, fence=80), run(10, source="paused")]
+    press, pause = change("run", 8, at=slot(8)), change("pause", 8.1, until=slot(10), fence=80)
+    assert says(steered(runs, [press]), "and not repeated")
+    assert steered(runs, [press, pause]).violations == []
