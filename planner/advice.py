@@ -77,6 +77,15 @@ class Advice:
     new_match: bool = True
     again_after: timedelta = timedelta(0)
 
+    def asked_already(self, last_at: datetime | None, run_at: datetime, now: datetime) -> bool:
+        """Whether a sibling was asked for this very run, or, while the rule keeps matching, not long ago.
+
+        `last_at` is when this rule asked it last, None is never; `run_at` is the end of the latest run.
+        """
+        if last_at is None:
+            return False
+        return last_at >= run_at or (not self.new_match and last_at > now - self.again_after)
+
 
 def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]:
     """What the owner's rules say, and where they are silent, the heuristics."""

@@ -124,11 +124,9 @@ def _noted(
 
 
 def _asked_already(target: UUID, key: str, item: Watched, advice: Advice, at: datetime) -> bool:
-    """Whether the rule has asked this sibling for this very run, or, while it keeps matching, not long ago."""
+    """Whether the rule has asked this sibling already."""
     asked = Proposal.objects.filter(
         endpoint_id=target, cause=advice.speaker.value, tool=advice.wish.tool, cause_key=key
     )
     last = asked.order_by("-created_at").values_list("created_at", flat=True).first()
-    if last is None:
-        return False
-    return last >= item.runs[0].finished_at or (not advice.new_match and last > at - advice.again_after)
+    return advice.asked_already(last, item.runs[0].finished_at, at)

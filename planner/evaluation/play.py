@@ -9,7 +9,7 @@ from planner.evaluation.history import History, PlayedRun
 from planner.evaluation.world import World, WorldTarget
 from planner.proposals import ClearHints, ProposeInterval
 from scheduling.exchange.outcome import Outcome
-from scheduling.simulation.engine import SimulatedRun, Stage, simulate
+from scheduling.simulation.engine import Observer, SimulatedRun, Stage, simulate
 
 
 class Planner(Protocol):
@@ -69,13 +69,13 @@ class Played:
         return [want.words for want in self.world.wants if not want.holds(self)]
 
 
-def play(world: World, *planners: Planner) -> Played:
-    """Plays the world to its end, with these planners or none."""
+def play(world: World, *planners: Planner, observe: Observer | None = None) -> Played:
+    """Plays the world to its end, with these planners or none; `observe` is told of every run as it starts."""
     scenario = world.scenario()
     responds = world.targets()
     targets = {spec.name: WorldTarget(world, spec, responds[spec.name]) for spec in scenario.endpoints}
     company = _Company(world, planners)
-    simulate(scenario, targets=targets, adviser=company)
+    simulate(scenario, observe, targets=targets, adviser=company)
     return Played(world, company.history, tuple(company.desk.entries))
 
 

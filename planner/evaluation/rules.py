@@ -66,17 +66,12 @@ class RulesPlanner:
         desk, target, key = self._desk, name, advice.key
         if advice.wish.endpoint is not None:
             target, key = advice.wish.endpoint, f"{name}:{advice.key}"
+            last = desk.last(target, advice.speaker, key, advice.wish.tool)
+            last_at = last.at if last is not None else None
             known = any(sibling.name == target for sibling in desk.world.siblings(name))
-            if not known or self._asked_already(target, key, watched, advice):
+            if not known or advice.asked_already(last_at, watched.runs[0].finished_at, desk.now):
                 return
         desk.file(target, advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only)
-
-    def _asked_already(self, target: str, key: str, watched: Watched, advice: Advice) -> bool:
-        last = self._desk.last(target, advice.speaker, key, advice.wish.tool)
-        if last is None:
-            return False
-        again_at = last.at + advice.again_after
-        return last.at >= watched.runs[0].finished_at or (not advice.new_match and self._desk.now < again_at)
 
 
 def _seen(run: PlayedRun) -> SeenRun:
