@@ -7,7 +7,7 @@ Settling again what is settled already is harmless.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from django.db import transaction
 from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array, text_array, uuid_array
 from cronicorn.postgres.cursors import hot_cursor
 from cronicorn.runtime.clock import database_now
-from jobs.models import RunStatus
+from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.plan.decision import Decision
@@ -28,7 +28,8 @@ from scheduling.plan.row import PlanRow, apply_giving_up, apply_outcome
 class Result:
     """An outcome with its times by the database's clock; `started_at` is None where nothing was sent.
 
-    `stopping` tells that this worker canceled the call in order to stop, not for want of a lease.
+    `stopping` tells that this worker canceled the call in order to stop, not for want of a lease; `last` that the
+    owner wants at most one call and this one may have been made.
     """
 
     outcome: Outcome
@@ -37,6 +38,7 @@ class Result:
     started_at: datetime | None
     finished_at: datetime
     stopping: bool = False
+    last: bool = False
 
     @property
     def status(self) -> RunStatus:
@@ -77,14 +79,16 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         )
         unlocked = {row[0] for row in cursor.fetchall()}
         cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+            f"{PLAN_ROW_SELECT}, e.on_worker_loss, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
             " WHERE e.id = ANY(%s::uuid[])",
             [uuid_array(unlocked)],
         )
         held: list[tuple[PlanRow, Result]] = []
-        for *values, fence in cursor.fetchall():
+        for *values, on_loss, fence in cursor.fetchall():
             row = PlanRow(*values)
             result = by_endpoint[row.id]
+            if on_loss == WorkerLossPolicy.SKIP and result.started_at is not None:
+                result = replace(result, last=True)
             if row.lease_owner == worker and fence == result.outcome.call.fence:
                 held.append((row, result))
         accepted = frozenset(result.outcome.call.run_id for _, result in held)
@@ -153,7 +157,8 @@ def _error_kind(result: Result) -> str | None:
 
 def _error_message(result: Result) -> str | None:
     if result.status is RunStatus.ABANDONED:
-        return "The worker had to give the call up before it ended; the slot is repeated."
+        follows = "not repeated, since at most one call is wanted" if result.last else "repeated"
+        return f"The worker had to give the call up before it ended; the slot is {follows}."
     return result.outcome.error_message[:500] if result.outcome.error_message else None
 
 
@@ -215,6 +220,8 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
 def _apply_result(row: PlanRow, result: Result, now: datetime) -> None:
     if result.started_at is not None:
         row.last_started_at = result.started_at
+    if result.status is RunStatus.ABANDONED and result.last:
+        return
     if result.status is RunStatus.ABANDONED:
         apply_giving_up(row, slot_at=result.slot_at, attempt=result.attempt, now=now)
     else:

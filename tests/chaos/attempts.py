@@ -56,7 +56,7 @@ def lost_attempts(
     for number, run in enumerate(runs):
         losses = losses + 1 if run.error_kind == "worker_lost" else 0
         given_up = losses > 0 and losses % LOSSES_THAT_GIVE_UP == 0
-        skipped = not endpoint.repeats and run.error_kind == "worker_lost"
+        skipped = not endpoint.repeats
         repeated = (run.slot, run.attempt + 1) in known
         if run.status != "abandoned" or given_up or skipped or repeated:
             continue

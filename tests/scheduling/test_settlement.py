@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -149,6 +150,20 @@ def test_retry_that_would_come_after_the_next_slot_is_dropped(make_due: MakeDue)
     endpoint.refresh_from_db()
     assert (endpoint.retry_at, endpoint.next_attempt) == (None, 1)
     assert "retry" in endpoint.next_decision["sentence"].lower()
+
+
+@pytest.mark.parametrize(("sent", "attempt"), [(True, 1), (False, 2)])
+def test_call_that_was_given_up_is_not_repeated_where_at_most_one_is_wanted(
+    make_due: MakeDue, sent: bool, attempt: int
+) -> None:
+    """Unless it was never sent."""
+    endpoint = make_due(baseline_interval_ms=600_000, on_worker_loss="skip")
+    (claimed,) = claim()
+    canceled = {"ok": False, "error_kind": ErrorKind.CANCELED, "status_code": None, "blame": Blame.LOCAL}
+    result = result_of(claimed, **canceled)
+    settle(worker="w1", results=[result if sent else replace(result, started_at=None)])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_attempt, endpoint.retry_attempt) == (attempt, attempt if attempt > 1 else None)
 
 
 def test_call_given_up_at_a_stop_is_repeated_at_once(make_due: MakeDue) -> None:
