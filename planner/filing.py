@@ -60,11 +60,6 @@ class Filed:
     status: ProposalStatus | None
     note: str
 
-    @property
-    def applied(self) -> bool:
-        """Whether the schedule follows it now."""
-        return self.status == ProposalStatus.APPLIED
-
 
 def file_proposal(
     *,
@@ -182,8 +177,8 @@ def _paused_this_week(endpoint: Endpoint, now: datetime) -> timedelta:
     ).values_list("applied_at", "hint_expires_at", "ended_at")
     total = timedelta(0)
     for applied_at, expires_at, ended_at in pauses:
-        if applied_at is None or expires_at is None:
-            continue
+        assert applied_at is not None
+        assert expires_at is not None
         end = min(expires_at, ended_at or expires_at, now)
         total += max(end - max(applied_at, now - WEEK), timedelta(0))
     return total

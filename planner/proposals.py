@@ -186,7 +186,7 @@ def tool_schemas(*, siblings: bool) -> list[dict[str, Any]]:
 
 
 def _schema(kind: type[Arguments], siblings: bool) -> dict[str, Any]:
-    schema: dict[str, Any] = _lean(kind.model_json_schema())
+    schema = _lean(kind.model_json_schema())
     if kind.tool in NO_SIBLING or not siblings:
         schema["properties"].pop("endpoint", None)
     return schema
@@ -196,10 +196,8 @@ def _schema(kind: type[Arguments], siblings: bool) -> dict[str, Any]:
 _UNTOLD = frozenset({"title", "minLength", "maxLength", "additionalProperties"})
 
 
-def _lean(value: Any) -> Any:
+def _lean(value: dict[str, Any]) -> dict[str, Any]:
     """The schema in fewer tokens; what it no longer says is still checked when the arguments are read."""
-    if not isinstance(value, dict):
-        return value
     kept = {key: item for key, item in value.items() if key not in _UNTOLD}
     if "properties" in kept:
         kept.pop("description", None)

@@ -9,7 +9,7 @@ from jobs import services as hints
 from jobs.models import Author, Endpoint, PlannerMode
 from planner.filing import file_proposal
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import ClearHints, PauseUntil, ProposeInterval, Speaker
+from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint
 
@@ -77,6 +77,28 @@ def test_a_model_may_not_clear_what_a_rule_set_but_a_rule_may_clear_what_a_model
     assert file(endpoint, ClearHints(reason="x"), Speaker.RULE) is not None
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms is None
+
+
+def test_clearing_drops_the_one_shot_hint_too_but_not_a_persons() -> None:
+    endpoint = make_endpoint()
+    look = ProposeNextTime(next_run_at=utc_now() + timedelta(minutes=2), reason="look")
+    hint, oneshot = file(endpoint), file(endpoint, look)
+    assert file(endpoint, ClearHints(reason="calm")) is not None
+    endpoint.refresh_from_db()
+    assert (endpoint.ai_hint_interval_ms, endpoint.ai_hint_next_run_at) == (None, None)
+    for proposal in (hint, oneshot):
+        assert proposal is not None
+        proposal.refresh_from_db()
+        assert proposal.status == ProposalStatus.CLEARED
+    file(endpoint)
+    hints.set_oneshot_hint(
+        endpoint_id=endpoint.pk, next_run_in_ms=60_000, ttl_ms=600_000, reason="mine", author=Author.USER
+    )
+    Endpoint.objects.update(planner_hold_until=None)
+    assert file(endpoint, ClearHints(reason="calm")) is not None
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+    assert endpoint.ai_hint_next_run_at is not None
 
 
 def test_a_stored_hint_and_its_record_fail_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from django.core.management import call_command
 from django.db import connection
 
 from jobs import services as hints
-from jobs.models import Author, Endpoint, PlannerMode, RunStatus, WorkerHeartbeat
+from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus, WorkerHeartbeat
 from jobs.replan import replan
-from planner.advice import MOST_TURNS
+from planner.advice import MOST_TURNS, Advice, Watched, advise
 from planner.discovery import candidates
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.rulespass import rules_pass
@@ -178,6 +178,36 @@ def test_two_planners_that_see_the_same_run_file_once() -> None:
     tools = sorted(Proposal.objects.values_list("tool", flat=True))
     assert tools == ["pause_until", "propose_interval", "propose_next_time"]
     assert not Proposal.objects.filter(session=None).exists()
+
+
+def test_a_rule_for_a_sibling_that_is_not_there_or_is_switched_off_does_nothing() -> None:
+    job = make_job()
+    rules = [{"when": {"failing_for": 1}, "then": {"run_sibling": name}} for name in ("nobody", "off", "resting")]
+    check = make_endpoint(job=job, name="check", rules=rules)
+    make_endpoint(job=job, name="off", planner_mode=PlannerMode.OFF)
+    make_endpoint(job=job, name="resting", status=EndpointStatus.PAUSED)
+    make_endpoint(name="nobody")
+    ran(check, status=RunStatus.FAILED, status_code=500)
+    assert look(heuristics=False) == 0
+    assert not Proposal.objects.exists()
+    assert not AnalysisSession.objects.exists()
+
+
+def test_one_endpoint_that_breaks_the_pass_disturbs_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, endpoint = busy_endpoint(), busy_endpoint()
+
+    def advise_or_break(item: Watched, *args: Any, **options: Any) -> list[Advice]:
+        if item.endpoint_id == broken.pk:
+            raise RuntimeError("A fault of ours.")
+        return advise(item, *args, **options)
+
+    monkeypatch.setattr("planner.rulespass.advise", advise_or_break)
+    assert look() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms == 30_000
+    assert [record.facts["endpoint"] for record in caplog.records if record.message == "pass_failed"] == [broken.pk]
 
 
 def test_a_pause_by_a_rule_lets_the_endpoint_rest() -> None:
