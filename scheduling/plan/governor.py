@@ -265,7 +265,8 @@ def _with_retry(
 ) -> tuple[_Option | None, bool]:
     """The retry if it comes before the next slot, and whether it is dropped. A pause holds it back.
 
-    One that is due by now goes before what is due now by a hint: else the slot of a lost worker would be forgotten.
+    One that is due by now goes first, also where a hint or a run-once slot came due before it: those stay due, while
+    the slot of a lost worker would be forgotten.
     """
     retry = facts.retry
     if retry is None:
@@ -282,7 +283,7 @@ def _with_retry(
         return chosen, True
     if chosen is None:
         return option, False
-    if option.run_at < chosen.run_at or option.run_at == chosen.run_at <= now:
+    if option.run_at < chosen.run_at or (option.run_at <= now and facts.overdue is None):
         rejected.append(chosen.judged(Verdict.LATER))
         return option, False
     rejected.append(option.judged(Verdict.DROPPED, "the next slot comes first"))

@@ -748,6 +748,10 @@ CANDIDATES: dict[str, tuple[EndpointFacts, list[tuple[str, float | None, str, st
             ("ai-oneshot", 0, "later", "moved from 11:59:55 UTC"),
         ],
     ),
+    "a retry due now before a run-once that came due meanwhile": (
+        once(from_noon(seconds=-1), last_slot_at=from_noon(minutes=-1), retry=retry(seconds=0)),
+        [("retry", 0, "chosen", ""), ("run-once", -1, "later", "")],
+    ),
     "a retry due now before a hinted interval due now": (
         replace(
             BASE,
