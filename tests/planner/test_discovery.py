@@ -82,7 +82,7 @@ def test_the_statement_and_the_policy_agree_on_every_state(monkeypatch: pytest.M
             (0, 1, 3, 4),  # failures now
             (None, -HOUR, HOUR),  # due, on the endpoint
             (-HOUR, HOUR),  # due, as the session noted
-            (None, timedelta(minutes=5), timedelta(minutes=15), -HOUR),  # the pause ends
+            (None, timedelta(minutes=3), timedelta(minutes=15), -HOUR),  # the pause ends
             (True, False),  # has run since
             (0, 4),  # other looks in the hour
         )
@@ -190,6 +190,14 @@ def test_a_storm_takes_its_own_places_and_nobody_elses() -> None:
     assert sum(jobs.values()) == 21
     assert other[0].pk in [candidate.endpoint_id for candidate in order[:2]]
     assert {endpoint.pk for endpoint in waiting} <= {candidate.endpoint_id for candidate in order}
+
+
+def test_where_a_pass_has_few_places_the_owners_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MOST_IN_A_PASS", 4)
+    looked_at(fleet(20, failure_count=9))
+    due = [fleet(1)[0] for _ in range(3)]
+    looked_at(due, again_in=-HOUR)
+    assert {endpoint.pk for endpoint in due} < {*found()}
 
 
 def test_an_owner_with_many_jobs_has_so_many_places_and_those_looked_at_longest_ago_come_first() -> None:
