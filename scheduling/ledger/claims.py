@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from jobs.models import RunStatus
 from scheduling.ledger import lateslots
 from scheduling.ledger.lateslots import Grid, LateSlot
 from scheduling.ledger.shares import OPEN_LANE, Share
+from scheduling.ledger.usedup import USED_UP_SELECT, UsedUp
 from scheduling.plan.decision import Source
 
 
@@ -54,6 +56,7 @@ class Claim:
     config_version: int
     claimed_at: datetime
     signing_keys: list[list[str]]
+    used_up: UsedUp
 
 
 SEARCH_WINDOW = 2_000
@@ -70,20 +73,9 @@ lanes AS (
 )
 """
 _MANUAL = f"e.next_source = '{Source.MANUAL}'"
-# A one-shot hint that a pause held back is served by the run at the end of the pause.
-_ONESHOT = (
-    f"(e.next_source = '{Source.AI_ONESHOT}'"
-    f" OR e.next_source = '{Source.PAUSED}' AND e.ai_hint_next_run_at <= e.next_run_at)"
-)
 # Each subquery of the clock is one value for the statement, which an index can serve.
-_WAITING = """
-    SELECT id, lane, owner_id, host, next_run_at, CASE WHEN misfire_grace_ms IS NOT NULL THEN jsonb_build_object(
-               'last_started_at', last_started_at,
-               'ai_hint_next_run_at', ai_hint_next_run_at,
-               'ai_hint_next_run_expires_at', ai_hint_next_run_expires_at,
-               'ai_hint_next_run_reason', ai_hint_next_run_reason,
-               'ai_hint_next_run_set_by', ai_hint_next_run_set_by,
-               'ai_hint_next_run_proposal_id', ai_hint_next_run_proposal_id) END AS before
+_WAITING = f"""
+    SELECT id, lane, owner_id, host, next_run_at, {USED_UP_SELECT}
     FROM job_endpoints
     WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT until FROM clock)
 """
@@ -96,6 +88,7 @@ oldest AS MATERIALIZED (
         ORDER BY next_run_at LIMIT LEAST(%(window)s, COALESCE(share.remaining, %(window)s))
         FOR NO KEY UPDATE SKIP LOCKED
     ) waiting
+    WHERE lanes.lane <> ALL(%(passed_over)s)
     ORDER BY waiting.next_run_at LIMIT %(window)s
 )
 """
@@ -109,15 +102,26 @@ behind AS MATERIALIZED (
 """
 
 
-def _statement(*, search: bool) -> str:
-    behind = f"{_BEHIND}, picked AS (SELECT * FROM oldest UNION SELECT * FROM behind)"
+# Moves what is over the share of its owner or host to their lane.
+_PARKED = """
+parked AS (
+    UPDATE job_endpoints e SET lane = over.lane
+    FROM (SELECT id, CASE WHEN owner_free THEN 'host:' || host ELSE 'owner:' || owner_id END AS lane
+          FROM judged WHERE NOT (owner_free AND host_free)) over
+    WHERE e.id = over.id AND e.lane <> over.lane
+),
+"""
+
+
+def _statement(*, behind: bool, park: bool) -> str:
+    both = f"{_BEHIND}, picked AS (SELECT * FROM oldest UNION SELECT * FROM behind)"
     return f"""
 WITH RECURSIVE clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => %(horizon)s) AS until FROM (SELECT clock_timestamp() AS now) read
 ),
 {_LANES},
 {_OLDEST},
-{behind if search else "picked AS (SELECT * FROM oldest)"},
+{both if behind else "picked AS (SELECT * FROM oldest)"},
 -- Owners first: a row that waits for its owner takes no place of its host.
 judged AS MATERIALIZED (
     SELECT by_owner.*, COALESCE(h.held, 0)
@@ -131,14 +135,9 @@ judged AS MATERIALIZED (
     ) by_owner
     LEFT JOIN UNNEST(%(hosts)s::text[], %(host_counts)s::integer[]) AS h(host, held) ON h.host = by_owner.host
 ),
-parked AS (
-    UPDATE job_endpoints e SET lane = over.lane
-    FROM (SELECT id, CASE WHEN owner_free THEN 'host:' || host ELSE 'owner:' || owner_id END AS lane
-          FROM judged WHERE NOT (owner_free AND host_free)) over
-    WHERE e.id = over.id AND e.lane <> over.lane
-),
+{_PARKED if park else ""}
 due AS MATERIALIZED (
-    SELECT id, before FROM judged WHERE owner_free AND host_free ORDER BY next_run_at LIMIT %(limit)s
+    SELECT id, started_before, oneshot FROM judged WHERE owner_free AND host_free ORDER BY next_run_at LIMIT %(limit)s
 ),
 claimed AS (
     UPDATE job_endpoints e SET
@@ -150,18 +149,18 @@ claimed AS (
         last_started_at = GREATEST(clock.now, e.next_run_at),
         manual_run_at = CASE WHEN NOT {_MANUAL} THEN e.manual_run_at END,
         manual_run_by = CASE WHEN NOT {_MANUAL} THEN e.manual_run_by END,
-        ai_hint_next_run_at = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_at END,
-        ai_hint_next_run_expires_at = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_expires_at END,
-        ai_hint_next_run_reason = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_reason END,
-        ai_hint_next_run_set_by = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_set_by END,
-        ai_hint_next_run_proposal_id = CASE WHEN NOT {_ONESHOT} THEN e.ai_hint_next_run_proposal_id END,
+        ai_hint_next_run_at = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_at END,
+        ai_hint_next_run_expires_at = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_expires_at END,
+        ai_hint_next_run_reason = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_reason END,
+        ai_hint_next_run_set_by = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_set_by END,
+        ai_hint_next_run_proposal_id = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_proposal_id END,
         retries_used = CASE WHEN e.next_source IN ('{Source.RETRY}', '{Source.MANUAL}') THEN e.retries_used ELSE 0 END,
         retry_at = CASE WHEN {_MANUAL} THEN e.retry_at END,
         retry_slot_at = CASE WHEN {_MANUAL} THEN e.retry_slot_at END,
         retry_attempt = CASE WHEN {_MANUAL} THEN e.retry_attempt END
     FROM due, clock
     WHERE e.id = due.id
-    RETURNING e.*, clock.now AS claimed_at, due.before
+    RETURNING e.*, clock.now AS claimed_at, due.started_before, due.oneshot
 ),
 started AS (
     INSERT INTO runs (endpoint_id, owner_id, scheduled_for, due_at, attempt, source, status, claimed_at, worker, fence,
@@ -178,14 +177,23 @@ SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c
        ARRAY(SELECT ARRAY[k.id::text, k.sealed] FROM signing_keys k
              WHERE k.owner_id = c.owner_id AND (k.retires_at IS NULL OR k.retires_at > c.claimed_at)
              ORDER BY k.created_at DESC, k.id DESC),
-       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms, c.before::text
+       c.started_before, c.oneshot,
+       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
 """
 
 
-_CLAIM = _statement(search=False)
-_SEARCH = _statement(search=True)
+class Reach(Enum):
+    """How far a claim looks: at the oldest due rows, or also at what stands behind any number of rows that must wait.
+
+    A SEARCH moves SEARCH_WINDOW of those in front out of the way. One for NEWCOMERS leaves them where they are: they
+    have to wait only until a regular claim comes by.
+    """
+
+    OLDEST = _statement(behind=False, park=True)
+    SEARCH = _statement(behind=True, park=True)
+    NEWCOMERS = _statement(behind=True, park=False)
 
 
 def claim_due(
@@ -195,23 +203,23 @@ def claim_due(
     lease: timedelta,
     horizon: timedelta = timedelta(0),
     share: Share | None = None,
-    search: bool = False,
+    reach: Reach = Reach.OLDEST,
 ) -> list[Claim]:
     """Claims up to `limit` endpoints that are due within `horizon`, oldest first, each owner and host within its share.
 
-    A `search` also finds what stands behind any number of rows that have to wait, and moves SEARCH_WINDOW of those out
-    of the way. Slots that passed while nobody could claim are folded into one run, or written off as missed
-    where the owner set a grace. Atomic; what it returns is committed. An exception means that nothing may be called,
+    Slots that passed while nobody could claim are folded into one run, or written off as missed where the owner set a
+    grace. Atomic; what it returns is committed. An exception means that nothing may be called,
     although the claim may stand: its lease then runs out.
     """
     share = share or Share()
     left = share.left
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
-            _SEARCH if search else _CLAIM,
+            reach.value,
             {
                 "limit": limit,
-                "window": max(limit, SEARCH_WINDOW) if search else limit,
+                "window": max(limit, SEARCH_WINDOW) if reach is Reach.SEARCH else limit,
+                "passed_over": [OPEN_LANE] if reach is Reach.NEWCOMERS else [],
                 "worker": worker,
                 "lease": lease.total_seconds(),
                 "horizon": horizon.total_seconds(),
@@ -227,7 +235,7 @@ def claim_due(
                 "left": list(left.values()),
             },
         )
-        rows = [(_claim(values[:21]), Grid(*values[21:])) for values in cursor.fetchall()]
+        rows = [(_claim(values[:23]), Grid(*values[23:])) for values in cursor.fetchall()]
         late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
         if late:
             lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
@@ -252,14 +260,15 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
         due_at=claim.due_at,
         now=claim.claimed_at,
         grid=grid,
+        used_up=claim.used_up,
     )
 
 
-def _claim(values: Sequence[Any]) -> Claim:
-    values = list(values)
+def _claim(values: list[Any]) -> Claim:
+    *values, started_before, oneshot = values
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
-    return Claim(*values)
+    return Claim(*values, UsedUp(started_before, oneshot))
 
 
 @dataclass(frozen=True, slots=True)

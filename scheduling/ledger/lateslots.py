@@ -9,16 +9,14 @@ from uuid import UUID
 from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.cron.cadence import Cadence, CronError, parse_cadence
+from scheduling.ledger.usedup import UsedUp, put_back
 from scheduling.plan.row import OVERDUE_SOURCES, PlanRow
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What tells which slots an endpoint has: its baseline, its end, and how late a slot may still run.
-
-    `before` is what the claim used up and a slot that is written off gives back, as JSON text; None without a grace.
-    """
+    """What tells which slots an endpoint has: its baseline, its end, and how late a slot may still run."""
 
     interval_ms: int | None
     anchor_at: datetime
@@ -26,7 +24,6 @@ class Grid:
     timezone: str
     ends_at: datetime | None
     grace_ms: int | None
-    before: str | None
 
     @property
     def cadence(self) -> Cadence | None:
@@ -44,11 +41,19 @@ class LateSlot:
     run_id: UUID
     endpoint_id: UUID
     tardy: Tardy
-    before: str | None
+    used_up: UsedUp
 
 
 def judge(
-    *, run_id: UUID, endpoint_id: UUID, source: str, slot_at: datetime, due_at: datetime, now: datetime, grid: Grid
+    *,
+    run_id: UUID,
+    endpoint_id: UUID,
+    source: str,
+    slot_at: datetime,
+    due_at: datetime,
+    now: datetime,
+    grid: Grid,
+    used_up: UsedUp,
 ) -> LateSlot | None:
     """Looks at a run that is claimed at `now`; None when it is in time, or stands for no slot of the grid."""
     if source not in OVERDUE_SOURCES:
@@ -63,7 +68,7 @@ def judge(
         ends_at=grid.ends_at,
         grace_ms=grid.grace_ms,
     )
-    return LateSlot(run_id, endpoint_id, tardy, grid.before) if tardy is not None else None
+    return LateSlot(run_id, endpoint_id, tardy, used_up) if tardy is not None else None
 
 
 def write(cursor: Any, late: Sequence[LateSlot], now: datetime) -> None:
@@ -103,22 +108,7 @@ def _plan_past(cursor: Any, missed: Sequence[LateSlot], now: datetime) -> None:
 
     Nothing was called: the last start stays what it was, a one-shot hint waits on, failures are not touched.
     """
-    cursor.execute(
-        """
-        UPDATE job_endpoints e SET last_started_at = b.last_started_at,
-            ai_hint_next_run_at = b.ai_hint_next_run_at,
-            ai_hint_next_run_expires_at = b.ai_hint_next_run_expires_at,
-            ai_hint_next_run_reason = b.ai_hint_next_run_reason,
-            ai_hint_next_run_set_by = b.ai_hint_next_run_set_by,
-            ai_hint_next_run_proposal_id = b.ai_hint_next_run_proposal_id
-        FROM UNNEST(%s::uuid[], %s::jsonb[]) AS p(id, before)
-        CROSS JOIN LATERAL jsonb_to_record(p.before) AS b(last_started_at timestamptz, ai_hint_next_run_at timestamptz,
-            ai_hint_next_run_expires_at timestamptz, ai_hint_next_run_reason text, ai_hint_next_run_set_by text,
-            ai_hint_next_run_proposal_id uuid)
-        WHERE e.id = p.id
-        """,
-        [[slot.endpoint_id for slot in missed], [slot.before for slot in missed]],
-    )
+    put_back(cursor, {slot.endpoint_id: slot.used_up for slot in missed})
     cursor.execute(
         f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
         [[slot.endpoint_id for slot in missed]],

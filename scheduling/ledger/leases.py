@@ -1,6 +1,5 @@
 """Leases after the claim: prolonged, given back, or taken from workers that were lost. Set-based SQL."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.ledger.claims import Claim
+from scheduling.ledger.usedup import put_back
 from scheduling.plan.decision import Source
 from scheduling.plan.row import Consequence, PlanRow, apply_loss
 
@@ -172,9 +172,9 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
 
     A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as that of a retry, is
     kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A
-    one-shot hint that the claim had used up is in force again, until its own end and without its author, unless
-    another has been set. A claim without a run met a slot that had one already: what still counts as running there is
-    ended. Atomic. Waits for no row: what somebody keeps locked is for a later call.
+    one-shot hint that the claim had used up is in force again, until its own end, unless another has been set. A
+    claim without a run met a slot that had one already: what still counts as running there is ended. Atomic. Waits
+    for no row: what somebody keeps locked is for a later call.
     """
     by_hold = {hold_of(claim): claim for claim in claims}
     with transaction.atomic(), connection.cursor() as cursor:
@@ -182,59 +182,29 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
         if not free:
             return Released(free, locked)
         ours = {claim.endpoint_id: claim for hold, claim in by_hold.items() if hold in free}
+        put_back(cursor, {claim.endpoint_id: claim.used_up for claim in ours.values() if claim.run_id is not None})
         # Read after the locking statement, which would bring the job's status of before it.
         cursor.execute(
             f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)", [list(ours)]
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         cursor.execute(
-            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'"
-            " RETURNING endpoint_id, decision ->> 'inputs'",
+            f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
             [[claim.run_id for claim in ours.values() if claim.run_id is not None]],
         )
-        inputs = {endpoint: json.loads(text) for endpoint, text in cursor.fetchall() if text is not None}
         _abandon_running(cursor, [claim.endpoint_id for claim in ours.values() if claim.run_id is None])
         for row in rows:
             claim = ours[row.id]
             if claim.run_id is not None and claim.source in ONLY_ONCE:
                 row.retry_at, row.retry_slot_at, row.retry_attempt = claim.due_at, claim.slot_at, claim.attempt
-            if row.id in inputs:
-                _undo_claim(row, claim, inputs[row.id])
         now = database_now(cursor)
         decisions = [plan(row, now, unclaimed=False) for row in rows]
         cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
-            " last_started_at = p.last_started_at, ai_hint_next_run_at = p.hint_at,"
-            " ai_hint_next_run_expires_at = p.hint_expires_at, ai_hint_next_run_reason = p.hint_reason"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],"
-            f" %s::text[]) AS p(id, {PLAN_COLUMNS}, last_started_at, hint_at, hint_expires_at, hint_reason)"
-            " WHERE e.id = p.id",
-            [
-                [row.id for row in rows],
-                *plan_arrays(rows, decisions),
-                [row.last_started_at for row in rows],
-                [row.ai_hint_next_run_at for row in rows],
-                [row.ai_hint_next_run_expires_at for row in rows],
-                [row.ai_hint_next_run_reason for row in rows],
-            ],
+            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
+            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
+            [[row.id for row in rows], *plan_arrays(rows, decisions)],
         )
     return Released(free, locked)
-
-
-def _undo_claim(row: PlanRow, claim: Claim, inputs: dict[str, str]) -> None:
-    """Puts the last start and a used-up one-shot hint back as they were when the run was planned, by its inputs."""
-
-    def instant(name: str) -> datetime | None:
-        return datetime.fromisoformat(text) if (text := inputs.get(name)) is not None else None
-
-    row.last_started_at = instant("last_started_at")
-    hint_at = instant("hint_next_run_at")
-    used_up = claim.source == Source.AI_ONESHOT or (
-        claim.source == Source.PAUSED and hint_at is not None and hint_at <= claim.due_at
-    )
-    if used_up and row.ai_hint_next_run_at is None:
-        row.ai_hint_next_run_at, row.ai_hint_next_run_expires_at = hint_at, instant("hint_next_run_expires_at")
-        row.ai_hint_next_run_reason = ""
 
 
 def _lock_held(cursor: Any, worker: str, holds: Collection[Hold]) -> tuple[frozenset[Hold], frozenset[Hold]]:

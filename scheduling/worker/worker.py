@@ -9,6 +9,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,8 +20,8 @@ from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.dispatch import Dispatcher
-from scheduling.ledger.claims import claim_due, look_ahead
-from scheduling.ledger.leases import reap, release
+from scheduling.ledger.claims import Reach, claim_due, look_ahead
+from scheduling.ledger.leases import reap
 from scheduling.ledger.shares import Share, regular_share, reserve_of
 from scheduling.plan.row import Consequence
 from scheduling.worker.alarm import Alarm
@@ -34,10 +35,12 @@ logger = logging.getLogger(__name__)
 
 CLAIM_EVERY = 0.2
 AFTER_EMPTY_CLAIM = 0.02
-# How often a worker without a regular slot looks for owners who have nothing in hand.
-NEWCOMERS_EVERY = 0.5
+# How often a worker without a regular slot looks for owners who have nothing in hand, in seconds.
+NEWCOMERS_EVERY, NEWCOMERS_AT_LEAST_EVERY = 1.0, 4.0
 CLOCK_STEP = timedelta(seconds=2)
-LAST_SETTLES = 4.0
+# With a drain of 25 s a stop takes less than 30.
+LAST_SETTLES, LAST_JOINS = 3.0, 1.0
+LONGEST_SLEEP = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Worker:
         self._clock = DatabaseClock()
         self._book = Book()
         self._waits_for_slot = False
-        self._searches = False
+        self._reach = Reach.OLDEST
         self._newcomers_ns = 0
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
@@ -91,6 +94,7 @@ class Worker:
             lease=options.lease,
             usable_for=options.usable_for,
             concurrency=options.concurrency,
+            on_freed=self._alarm.ring,
         )
 
     def run(self) -> None:
@@ -98,12 +102,15 @@ class Worker:
         log_event(logger, Event.WORKER_STARTED, worker=self.name, concurrency=self._options.concurrency)
         loops = (self._starter.run, self._settle_loop, self._keep_loop, self._fence_loop)
         threads = [self._thread(loop, self._drained) for loop in loops]
-        threads.append(self._thread(self._listen_loop, self._stop))
-        self._claim_loop()
+        # On threads of their own, so that a statement that hangs does not put the drain off.
+        threads += [self._thread(loop, self._stop) for loop in (self._claim_loop, self._listen_loop)]
+        while not self._stop.wait(LONGEST_SLEEP):
+            pass
         log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))
         self._drain()
+        deadline_ns = monotonic_ns() + int(LAST_JOINS * 1e9)
         for thread in threads:
-            thread.join(LAST_SETTLES)
+            thread.join(max(0.0, (deadline_ns - monotonic_ns()) / 1e9))
         log_event(logger, Event.WORKER_STOPPED, worker=self.name, unsettled=len(self._book))
 
     def run_once(self) -> int:
@@ -137,9 +144,9 @@ class Worker:
         finally:
             connection.close()
 
-    def _claim_loop(self) -> None:
+    def _claim_loop(self, stop: Stop) -> None:
         away, horizon = 0, timedelta(seconds=self._options.horizon)
-        while not self._stop.requested():
+        while not stop.requested():
             self._alarm.reset()
             try:
                 self._reap()
@@ -161,7 +168,7 @@ class Worker:
                 # Whatever one row holds, the others go on.
                 pause = 1.0
                 logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
-            self._alarm.sleep(pause, self._stop)
+            self._alarm.sleep(pause, stop)
 
     def _share(self, *, newcomers: bool = False) -> Share:
         """What owners and hosts may still get; `newcomers` tells that owners with calls in hand get nothing."""
@@ -182,7 +189,9 @@ class Worker:
         self._keeper.tick()
         while not stop.wait(CHECK_EVERY):
             self._keeper.tick()
-        farewell(worker=self.name)
+        # Without one the heartbeat grows old, which says the same a little later.
+        with suppress(Error):
+            farewell(worker=self.name)
 
     def _fence_loop(self, stop: Stop) -> None:
         while not stop.wait(CHECK_EVERY):
@@ -195,6 +204,9 @@ class Worker:
         """Waits for the calls in hand; those still under way after the drain time are canceled and given back."""
         self._wait_until_empty(self._options.drain)
         self._settler.giving_up = True
+        for run_id, entry in self._starter.waiting().items():
+            if self._starter.withdraw(run_id):
+                self._keeper.give_back([entry.claim])
         for run_id in self._book.entries():
             self._dispatcher.cancel(run_id)
         self._wait_until_empty(LAST_SETTLES)
@@ -224,7 +236,8 @@ class Worker:
             # Rows on the horizon are gathered for a moment, so that a steady stream costs few claims.
             waits.append(max(left - self._options.horizon, min(left, CLAIM_EVERY)))
             # What is due and was not claimed stands behind rows that have to wait, or is in another worker's hands.
-            self._searches = left <= 0 and bool(full_lanes)
+            if left <= 0 and full_lanes:
+                self._reach = Reach.SEARCH
         self._waits_for_slot = bool(full_lanes)
         return max(AFTER_EMPTY_CLAIM, min(waits))
 
@@ -255,19 +268,23 @@ class Worker:
         """Claims up to `room` endpoints; returns how many were claimed."""
         if not room:
             return 0
-        search, self._searches = self._searches, False
-        return self._claim(horizon, room, self._share(), search=search)
+        reach, self._reach = self._reach, Reach.OLDEST
+        return self._claim(horizon, room, self._share(), reach)
 
     def _claim_newcomers(self, horizon: timedelta) -> int:
         """Claims for owners who have nothing in hand, from the slots that are kept for them; now and then."""
         free = self._options.concurrency - len(self._book)
-        now_ns = monotonic_ns()
-        if free <= 0 or now_ns < self._newcomers_ns:
+        began_ns = monotonic_ns()
+        if free <= 0 or began_ns < self._newcomers_ns:
             return 0
-        self._newcomers_ns = now_ns + int(NEWCOMERS_EVERY * 1e9)
-        return self._claim(horizon, free, self._share(newcomers=True), search=True)
+        claimed = self._claim(horizon, free, self._share(newcomers=True), Reach.NEWCOMERS)
+        ended_ns = monotonic_ns()
+        # It reads through all that is due: behind a very long backlog it must not become the main work.
+        pause_s = min(NEWCOMERS_AT_LEAST_EVERY, max(NEWCOMERS_EVERY, 20 * (ended_ns - began_ns) / 1e9))
+        self._newcomers_ns = ended_ns + int(pause_s * 1e9)
+        return claimed
 
-    def _claim(self, horizon: timedelta, room: int, share: Share, *, search: bool) -> int:
+    def _claim(self, horizon: timedelta, room: int, share: Share, reach: Reach) -> int:
         """Claims and queues the calls; returns how many were claimed."""
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
         claims = claim_due(
@@ -276,10 +293,14 @@ class Worker:
             lease=timedelta(seconds=self._options.lease),
             horizon=horizon,
             share=share,
-            search=search,
+            reach=reach,
         )
         if claims:
             self._observe(claims[0].claimed_at, sent_ns)
+        if self._stop.requested():
+            # Others can start them on time.
+            self._keeper.give_back(claims)
+            return 0
         for claim in claims:
             if claim.run_id is not None:
                 self._starter.add(InHand(claim, secured_at))
@@ -287,5 +308,5 @@ class Worker:
         if collided:
             endpoints = [claim.endpoint_id for claim in collided]
             log_event(logger, Event.SLOT_COLLIDED, logging.ERROR, worker=self.name, endpoints=endpoints)
-            release(worker=self.name, claims=collided)
+            self._keeper.give_back(collided)
         return len(claims)

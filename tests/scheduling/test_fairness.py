@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Endpoint
 from jobs.replan import replan
-from scheduling.ledger.claims import SEARCH_WINDOW, claim_due, look_ahead
+from scheduling.ledger.claims import SEARCH_WINDOW, Reach, claim_due, look_ahead
 from scheduling.ledger.shares import Share, host_lane, owner_lane
 from tests.support.factories import make_job, make_user
 from tests.support.fleet import fill
@@ -23,9 +23,9 @@ MakeDue = Callable[..., Endpoint]
 LEASE = timedelta(seconds=60)
 
 
-def claim(limit: int = 100, search: bool = False, **share: Any) -> Counter[UUID]:
+def claim(limit: int = 100, reach: Reach = Reach.OLDEST, **share: Any) -> Counter[UUID]:
     own = Share(**share)
-    claims = claim_due(worker="w1", limit=limit, lease=LEASE, share=own, search=search)
+    claims = claim_due(worker="w1", limit=limit, lease=LEASE, share=own, reach=reach)
     return Counter(item.owner_id for item in claims)
 
 
@@ -71,16 +71,28 @@ def test_rows_that_wait_for_their_owner_or_host_are_not_read_again(full: str) ->
         else {"per_host": 100, "hosts": {"slow.example.com": 100}}
     )
     # A hundred thousand rows stand in front.
-    assert claim(search=True, **share) == {modest.owner_id: 3}
+    assert claim(reach=Reach.SEARCH, **share) == {modest.owner_id: 3}
     searches = 1
     while Endpoint.objects.filter(job=greedy, lane="").exists():
-        assert claim(search=True, **share) == {}
+        assert claim(reach=Reach.SEARCH, **share) == {}
         searches += 1
     assert searches <= 100_000 // SEARCH_WINDOW + 1
     # Those that wait fill more than ten thousand pages.
     assert pages_of_a_claim(**share) < 500
     # As soon as there is room, the oldest of them go on.
     assert claim(limit=40, per_owner=50, per_host=50) == {greedy.owner_id: 40}
+
+
+def test_newcomer_is_found_without_moving_those_in_front() -> None:
+    busy, waiting, newcomer = make_job(make_user()), make_job(make_user()), make_job(make_user())
+    fill(busy, 2_000)
+    fill(waiting, 50, host="slow.example.com", due="- interval '2 hours'")
+    # Those wait in the lane of their host, which is free again by now.
+    assert claim(limit=50, per_host=9, hosts={"slow.example.com": 9}) == {}
+    fill(newcomer, 3, due="- interval '1 minute'")
+    share = {"per_owner": 1, "owners": {busy.owner_id: 50}}
+    assert claim(reach=Reach.NEWCOMERS, **share) == {waiting.owner_id: 1, newcomer.owner_id: 1}
+    assert not Endpoint.objects.filter(job__in=[busy, newcomer]).exclude(lane="").exists()
 
 
 def test_row_leaves_the_lane_where_it_waits_when_it_is_planned_anew() -> None:

@@ -23,7 +23,7 @@ def oneshot(now: Callable[[], datetime]) -> Claim:
     soon = now() + timedelta(seconds=30)
     endpoint = make_endpoint(baseline_interval_ms=3_600_000, min_interval_ms=600_000)
     services.set_oneshot_hint(
-        endpoint_id=endpoint.pk, next_run_at=soon, ttl_ms=300_000, reason="", author=Author.PLANNER
+        endpoint_id=endpoint.pk, next_run_at=soon, ttl_ms=300_000, reason="look again", author=Author.PLANNER
     )
     (found,) = claim_ahead()
     assert (found.source, found.due_at) == ("ai-oneshot", soon)
@@ -71,7 +71,9 @@ def test_one_shot_that_a_longer_pause_holds_back_again_stays_in_force(oneshot: C
     pause(oneshot, oneshot.due_at + timedelta(seconds=10))
     (held_back,) = claim_ahead()
     pause(held_back, oneshot.due_at + timedelta(seconds=20))
-    assert Endpoint.objects.get().ai_hint_next_run_at == oneshot.due_at
+    endpoint = Endpoint.objects.get()
+    assert endpoint.ai_hint_next_run_at == oneshot.due_at
+    assert (endpoint.ai_hint_next_run_set_by, endpoint.ai_hint_next_run_reason) == ("planner", "look again")
     assert settled_source() == "paused"
     assert Endpoint.objects.get().ai_hint_next_run_at is None
 

@@ -186,8 +186,8 @@ def test_pause_between_the_claim_and_the_slot_keeps_the_call_from_starting(
     start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
 ) -> None:
     endpoint = make_endpoint(url=target.route("/ok", Reply(200)), baseline_interval_ms=3_600_000)
-    move_due(endpoint, now() + timedelta(seconds=4))
     start_scheduler()
+    move_due(endpoint, now() + timedelta(seconds=3))
     eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).exists())
     services.pause(endpoint_id=endpoint.pk, until=now() + timedelta(hours=2), reason="stop", author=Author.USER)
     eventually(lambda: not Run.objects.exists())
@@ -200,8 +200,8 @@ def test_edit_between_the_claim_and_the_slot_is_what_gets_called(
     start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
 ) -> None:
     endpoint = make_endpoint(url=target.route("/old", Reply(200)), baseline_interval_ms=3_600_000)
-    move_due(endpoint, now() + timedelta(seconds=4))
     start_scheduler()
+    move_due(endpoint, now() + timedelta(seconds=3))
     eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).exists())
     authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"url": target.route("/new", Reply(200))})
     eventually(ended(1))

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from jobs.models import Endpoint, Job
 from jobs.replan import replan
 from scheduling.exchange.outcome import Outcome, Timings
-from scheduling.ledger.claims import SEARCH_WINDOW, Claim, claim_due, look_ahead
+from scheduling.ledger.claims import SEARCH_WINDOW, Claim, Reach, claim_due, look_ahead
 from scheduling.ledger.gate import recheck
 from scheduling.ledger.leases import reap, release, renew
 from scheduling.ledger.settlement import Result, settle
@@ -145,7 +145,7 @@ def costs() -> dict[str, Plans]:
         settled = settle(worker="w1", results=results_of(claims))
     assert len(settled.accepted) == BATCH
     with cost_of("search"):
-        claims = claim(search=True, share=Share(per_host=500, hosts={"elsewhere.example.com": 500}))
+        claims = claim(reach=Reach.SEARCH, share=Share(per_host=500, hosts={"elsewhere.example.com": 500}))
     with cost_of("release"):
         release(worker="w1", claims=claims)
     lost = claim()
