@@ -167,7 +167,7 @@ class Overlaps:
                 self.models[request["model"]] += 1
                 self._now[name] += 1
                 self.most[name] = max(self.most[name], self._now[name])
-            wire.pause(0.1)
+            wire.pause(0.4)
             with self._lock:
                 self._now[name] -= 1
             reply(received, wire)

@@ -39,7 +39,7 @@ CHANGEABLE = (
 
 
 class Scene:
-    """An owner with an endpoint, its siblings and another job, and a stranger; all may be seen but the own job only."""
+    """An owner with an endpoint, its siblings and another job, and a stranger; the planner may change all but one."""
 
     def __init__(self) -> None:
         owner = make_user()
@@ -48,10 +48,8 @@ class Scene:
         self.own = make_endpoint(job=job, name="own", **bounds)
         self.sister = make_endpoint(job=job, name="sister", **bounds)
         self.locked = make_endpoint(job=job, name="locked", planner_mode=PlannerMode.OFF, **bounds)
-        self.elsewhere = make_endpoint(
-            job=make_job(owner=owner), name="payroll", planner_mode=PlannerMode.OFF, **bounds
-        )
-        self.stranger = make_endpoint(name="stranger", planner_mode=PlannerMode.OFF, **bounds)
+        self.elsewhere = make_endpoint(job=make_job(owner=owner), name="payroll", **bounds)
+        self.stranger = make_endpoint(name="stranger", **bounds)
         for endpoint in (self.own, self.sister, self.locked):
             value = seal(f"job_endpoints:{endpoint.pk}", {"Authorization": f"Bearer {SECRETS[endpoint.name]}"})
             header = {"name": "Authorization", "secret": True, "value": None}
