@@ -3,9 +3,11 @@
 What `planner.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in both.
 """
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from planner.advice import TURNS_WITHIN
@@ -32,6 +34,7 @@ from scheduling.simulation import scenario as changes
 from scheduling.simulation.engine import Stage
 from scheduling.simulation.scenario import Change
 
+# What changes no schedule is noted once in so long a time.
 REPEAT_AFTER = timedelta(hours=1)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -130,12 +133,13 @@ class Desk:
 
     def last(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
         """The latest wish of this kind on this endpoint; None where there was none."""
-        of_kind = (
-            entry
-            for entry in reversed(self.entries)
-            if (entry.endpoint, entry.speaker, entry.key, entry.tool) == (endpoint, speaker, key, tool)
-        )
-        return next(of_kind, None)
+        return next(self._said(endpoint, speaker, key, tool), None)
+
+    def _said(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Iterator[Entry]:
+        """The wishes of this kind, newest first."""
+        for entry in reversed(self.entries):
+            if (entry.endpoint, entry.speaker, entry.key, entry.tool) == (endpoint, speaker, key, tool):
+                yield entry
 
     def turns(self, endpoint: str) -> dict[Speaker, int]:
         """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
@@ -230,8 +234,10 @@ class Desk:
             entry.ended_at, entry.ended_by = self.now, how
 
     def _noted(self, entry: Entry) -> bool:
-        """Whether the same was noted within the hour."""
-        last = self.last(entry.endpoint, entry.speaker, entry.key, entry.tool)
-        if last is None or last.verdict is not entry.verdict or last.at <= self.now - REPEAT_AFTER:
-            return False
-        return last.wish.model_copy(update={"reason": ""}) == entry.wish.model_copy(update={"reason": ""})
+        """Whether the speaker's last words on this, all that had the same verdict, hold the same and are fresh."""
+        said = self._said(entry.endpoint, entry.speaker, entry.key, entry.tool)
+        alike = takewhile(
+            lambda earlier: earlier.verdict is entry.verdict and earlier.at > self.now - REPEAT_AFTER, said
+        )
+        interval_ms = getattr(entry.wish, "interval_ms", None)
+        return any(getattr(earlier.wish, "interval_ms", None) == interval_ms for earlier in alike)

@@ -1,0 +1,114 @@
+"""A play with rules is what the real scheduler's statements and the real rules pass make of the same answers."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobs.models import Endpoint
+from jobs.replan import replan
+from planner.evaluation.desk import Desk, Entry
+from planner.evaluation.history import History, PlayedRun
+from planner.evaluation.play import Played, play
+from planner.evaluation.rules import PASS_EVERY, RulesPlanner
+from planner.evaluation.scenarios import SCENARIOS
+from planner.evaluation.world import World
+from planner.filing import stored_arguments
+from planner.models import Proposal
+from planner.rulespass import rules_pass
+from scheduling.exchange.outcome import Blame, ErrorKind
+from scheduling.ledger.claims import Claim, claim_due
+from scheduling.ledger.settlement import Result, settle
+from scheduling.simulation.engine import WORKER, SimulatedRun
+from tests.chaos.clock import ShiftedClock, own_clock
+from tests.planner.evaluation.stored import store_endpoints
+from tests.scheduling.test_claim_equivalence import read_row
+from tests.scheduling.test_settlement import outcome_of
+
+pytestmark = pytest.mark.django_db
+LEASE = timedelta(hours=1)
+
+
+class Mirror:
+    """Claims, settles and passes in the database at the times of the play, and compares after each pass."""
+
+    def __init__(self, world: World, clock: ShiftedClock) -> None:
+        self.world, self.clock = world, clock
+        clock.stand(world.start)
+        self.endpoints = store_endpoints(Played(world, History(), ()))
+        replan([endpoint.pk for endpoint in self.endpoints.values()])
+        self.names = {endpoint.pk: name for name, endpoint in self.endpoints.items()}
+        self.claims: dict[UUID, Claim] = {}
+        self.passes = 0
+
+    def begin(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def started(self, run: SimulatedRun) -> None:
+        self.clock.stand(run.started_at)
+        for claim in claim_due(worker=WORKER, limit=20, lease=LEASE):
+            self.claims[claim.endpoint_id] = claim
+        assert self.claims[self.endpoints[run.endpoint].pk].slot_at == run.slot_at
+
+    def settled(self, run: PlayedRun) -> None:
+        self.clock.stand(run.finished_at)
+        claim = self.claims.pop(self.endpoints[run.endpoint].pk)
+        fields: dict[str, Any] = {"status_code": run.status_code, "body": run.body, "retry_after": run.retry_after}
+        if run.retry_after is not None:
+            fields["headers"] = (("retry-after", run.retry_after),)
+        if not run.ok:
+            fields |= {
+                "ok": False,
+                "error_kind": ErrorKind(run.error_kind),
+                "blame": Blame.REMOTE,
+                "error_message": "-",
+            }
+        outcome = outcome_of(claim, **fields)
+        result = Result(
+            outcome=outcome,
+            attempt=claim.attempt,
+            slot_at=claim.slot_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            stopping=False,
+        )
+        assert settle(worker=WORKER, results=[result]).accepted
+
+    def woken(self) -> None:
+        now = self.desk.now
+        self.clock.stand(now)
+        rules_pass(last_pass_at=now - PASS_EVERY, heuristics=True)
+        # A default of the column reads the real clock.
+        Proposal.objects.filter(created_at__gt=self.world.at(self.world.minutes)).update(created_at=now)
+        self.passes += 1
+        for name, endpoint in self.endpoints.items():
+            if endpoint.pk not in self.claims:
+                theirs = asdict(read_row(endpoint.pk)) | {"id": None, "created_at": None}
+                assert asdict(self.desk.stage.row(name)) | {"id": None, "created_at": None} == theirs, name
+
+
+def of_entry(entry: Entry) -> tuple[Any, ...]:
+    arguments = stored_arguments(entry.granted) if entry.verdict != "refused" else {}
+    return entry.at, entry.endpoint, entry.speaker.value, entry.verdict.value, entry.tool, arguments, entry.until
+
+
+def of_proposal(proposal: Proposal, names: dict[UUID, str]) -> tuple[Any, ...]:
+    verdict = "applied" if proposal.applied_at is not None else proposal.status
+    at, name = proposal.created_at, names[proposal.endpoint_id]
+    return at, name, proposal.cause, verdict, proposal.tool, proposal.arguments, proposal.hint_expires_at
+
+
+@pytest.mark.parametrize("name", ["cooldown", "flashsale", "oscillation", "pipeline", "ratelimit", "sibling"])
+@pytest.mark.timeout(180)
+def test_play_files_and_plans_what_the_real_parts_file_and_plan(name: str) -> None:
+    world = SCENARIOS[name]
+    with own_clock() as clock:
+        mirror = Mirror(world, clock)
+        played = play(world, RulesPlanner(), mirror, observe=mirror.started)
+        filed = [of_proposal(each, mirror.names) for each in Proposal.objects.order_by("created_at", "id")]
+    assert sorted(filed, key=str) == sorted((of_entry(entry) for entry in played.entries), key=str)
+    assert filed
+    assert mirror.passes > 15
+    assert Endpoint.objects.count() == len(world.members)
