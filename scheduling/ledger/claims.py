@@ -268,7 +268,7 @@ def _claim(values: list[Any]) -> Claim:
     *values, started_before, oneshot = values
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
-    return Claim(*values, UsedUp(started_before, oneshot))
+    return Claim(*values, used_up=UsedUp(started_before, oneshot))
 
 
 @dataclass(frozen=True, slots=True)
