@@ -33,7 +33,7 @@ from planner.dossier import (
 )
 from planner.filing import bounds_of, file_proposal
 from planner.inforce import advised_on
-from planner.llm import Model, ModelAccess
+from planner.llm import MOST_COMPLETION_TOKENS, Model, ModelAccess
 from planner.models import AnalysisSession, Backend, SessionStatus
 from planner.policy import AFTER_FAILED_SESSION, Trigger, body_shape, next_look
 from planner.proposals import (
@@ -104,7 +104,7 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
                 tools,
                 ask=lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
                 use=lambda arguments: _use(arguments, subject, session),
-                limits=Limits(tokens=token_cap),
+                limits=Limits(tokens=token_cap, answer_tokens=MOST_COMPLETION_TOKENS),
                 seconds_used=seconds_used,
                 on_answer=lambda prompt, completion: _book(session, prompt, completion),
                 on_call=lambda carried: _note(session, carried),

@@ -65,9 +65,13 @@ Use = Callable[[Arguments], str]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where an analysis is cut; `tokens` counts questions and answers, `repairs` is how often it may be corrected."""
+    """Where an analysis is cut; `tokens` counts questions and answers, `repairs` is how often it may be corrected.
+
+    A question is not asked where it and an answer of `answer_tokens` might pass the tokens.
+    """
 
     tokens: int
+    answer_tokens: int = 1_000
     rounds: int = 8
     calls: int = 15
     writes: int = 3
@@ -197,7 +201,7 @@ class _Talk:
     def _question(self) -> Answer:
         """One answer, with its tokens counted; an error that may pass is tried again while retries and time last."""
         estimate = estimated_tokens(self._said, self._tools)
-        if self._tokens + estimate > self._limits.tokens:
+        if self._tokens + estimate + self._limits.answer_tokens > self._limits.tokens:
             raise _CutError(EndStatus.BUDGET_EXCEEDED, "token_limit")
         while True:
             try:

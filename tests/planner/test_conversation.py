@@ -119,8 +119,8 @@ def test_the_answers_and_results_are_said_again_in_the_next_round() -> None:
     [
         ([answer(LOOK)], LIMITS, EndStatus.FAILED, "too_many_rounds", 8),
         ([answer(*[LOOK] * 20)], LIMITS, EndStatus.BUDGET_EXCEEDED, "too_many_calls", 1),
-        ([answer(LOOK)], Limits(tokens=2_400), EndStatus.BUDGET_EXCEEDED, "token_limit", 2),
-        ([answer(LOOK)], Limits(tokens=10), EndStatus.BUDGET_EXCEEDED, "token_limit", 0),
+        ([answer(LOOK)], Limits(tokens=3_400), EndStatus.BUDGET_EXCEEDED, "token_limit", 2),
+        ([answer(LOOK)], Limits(tokens=1_500), EndStatus.BUDGET_EXCEEDED, "token_limit", 0),
         ([answer(text="Well.")], LIMITS, EndStatus.FAILED, "no_tool_call", 3),
         ([answer(call("rm_rf"))], LIMITS, EndStatus.FAILED, "bad_arguments", 3),
         ([answer(call("propose_interval", "{"))], LIMITS, EndStatus.FAILED, "bad_arguments", 3),
