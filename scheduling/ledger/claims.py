@@ -265,10 +265,10 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
 
 
 def _claim(values: list[Any]) -> Claim:
-    *values, started_before, oneshot = values
+    values[-2:] = [UsedUp(*values[-2:])]
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
-    return Claim(*values, used_up=UsedUp(started_before, oneshot))
+    return Claim(*values)
 
 
 @dataclass(frozen=True, slots=True)
