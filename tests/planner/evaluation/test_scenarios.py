@@ -1,11 +1,14 @@
 """The shipped scenarios: with rules, and with a scripted model on the wire, comes about what a person would want."""
 
+from dataclasses import replace
+
 import pytest
 
 from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import play
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
+from scheduling.simulation.scenario import Event, RunNow
 from tests.planner.evaluation.script import POLICIES, answering, asking
 from tests.support.model_server import ModelServer
 
@@ -48,3 +51,17 @@ def test_same_world_plays_the_same_each_time(name: str) -> None:
     assert [(entry.at, entry.endpoint, entry.wish) for entry in first.entries] == [
         (entry.at, entry.endpoint, entry.wish) for entry in second.entries
     ]
+
+
+def test_steps_of_the_pipeline_refuse_to_run_too_early() -> None:
+    world = SCENARIOS["pipeline"]
+    early = tuple(Event(world.at(20), name, RunNow()) for name in ("transform", "load"))
+    played = play(replace(world, events=early), RulesPlanner())
+    assert [run.status_code for run in played.history if not run.ok] == [409, 409]
+    assert "No step runs before the step before it is done." in played.unmet()
+
+
+def test_only_intervals_count_as_changes_of_pace() -> None:
+    played = play(SCENARIOS["ratelimit"], RulesPlanner())
+    assert [entry.tool for entry in played.applied("quota")] == ["pause_until", "pause_until"]
+    assert played.changes_of_pace("quota") == 0
