@@ -235,7 +235,7 @@ def claim_due(
                 "left": list(left.values()),
             },
         )
-        rows = [(_claim(values[:23]), Grid(*values[23:])) for values in cursor.fetchall()]
+        rows = [(_claim(list(values[:23])), Grid(*values[23:])) for values in cursor.fetchall()]
         late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
         if late:
             lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
@@ -264,8 +264,8 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
     )
 
 
-def _claim(values: list[Any]) -> Claim:
-    values[-2:] = [UsedUp(*values[-2:])]
+def _claim(found: Sequence[Any]) -> Claim:
+    values = [*found[:-2], UsedUp(*found[-2:])]
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)
