@@ -1,9 +1,12 @@
 """The shipped scenarios: with rules, and with a scripted model on the wire, comes about what a person would want."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from cronicorn.env import PROJECT_DIR
+from planner.evaluation import world
 from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import play
 from planner.evaluation.rules import RulesPlanner
@@ -54,9 +57,9 @@ def test_same_world_plays_the_same_each_time(name: str) -> None:
 
 
 def test_steps_of_the_pipeline_refuse_to_run_too_early() -> None:
-    world = SCENARIOS["pipeline"]
-    early = tuple(Event(world.at(20), name, RunNow()) for name in ("transform", "load"))
-    played = play(replace(world, events=early), RulesPlanner())
+    given = SCENARIOS["pipeline"]
+    early = tuple(Event(given.at(20), name, RunNow()) for name in ("transform", "load"))
+    played = play(replace(given, events=early), RulesPlanner())
     assert [run.status_code for run in played.history if not run.ok] == [409, 409]
     assert "No step runs before the step before it is done." in played.unmet()
 
@@ -65,3 +68,16 @@ def test_only_intervals_count_as_changes_of_pace() -> None:
     played = play(SCENARIOS["ratelimit"], RulesPlanner())
     assert [entry.tool for entry in played.applied("quota")] == ["pause_until", "pause_until"]
     assert played.changes_of_pace("quota") == 0
+
+
+def test_documented_scenario_can_be_played() -> None:
+    code = (PROJECT_DIR / "docs" / "evaluation.md").read_text().split("```python")[1].split("```")[0]
+    names: dict[str, Any] = dict(vars(world))
+    exec(code, names)  # noqa: S102
+    assert play(names["WORLD"], RulesPlanner()).unmet() == []
+    assert play(names["WORLD"]).unmet() == ["It is watched."]
+
+
+def test_every_scenario_is_documented() -> None:
+    text = (PROJECT_DIR / "docs" / "evaluation.md").read_text()
+    assert all(f"| `{name}` |" in text for name in SCENARIOS)
