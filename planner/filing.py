@@ -81,7 +81,7 @@ def file_proposal(
         judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
         if judged.verdict is Verdict.NOTHING:
             return Filed(None, None, judged.why)
-        proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id)
+        proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id, now=now)
         if _on_file(proposal, now):
             return Filed(None, None, judged.why or f"The same is on file already as {proposal.status}.")
         if judged.verdict is Verdict.PENDING:
@@ -131,13 +131,21 @@ def _unpaused_run_at(endpoint: Endpoint, now: datetime) -> datetime | None:
 
 
 def _proposal(
-    endpoint: Endpoint, wish: Wish, judged: Judged, *, speaker: Speaker, key: str | None, session_id: UUID | None
+    endpoint: Endpoint,
+    wish: Wish,
+    judged: Judged,
+    *,
+    speaker: Speaker,
+    key: str | None,
+    session_id: UUID | None,
+    now: datetime,
 ) -> Proposal:
     bounded = judged.bounded
     return Proposal(
         session_id=session_id,
         endpoint=endpoint,
         owner_id=endpoint.owner_id,
+        created_at=now,
         cause=speaker.value,
         cause_key=key,
         tool=wish.tool,
