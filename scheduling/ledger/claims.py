@@ -235,7 +235,7 @@ def claim_due(
                 "left": list(left.values()),
             },
         )
-        rows = [(_claim(list(values[:23])), Grid(*values[23:])) for values in cursor.fetchall()]
+        rows = [(_claim(values[:23]), Grid(*values[23:])) for values in cursor.fetchall()]
         late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
         if late:
             lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
