@@ -6,7 +6,6 @@ that is killed leaves its record and the tokens it spent. Each proposal is one t
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +15,7 @@ from django.db import transaction
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import monotonic_ns
+from cronicorn.runtime.stopping import Stop
 from jobs.conditions import visible
 from jobs.models import Endpoint
 from planner.briefing import PROMPT_VERSION, Briefing, messages
@@ -74,11 +74,11 @@ class Analysed:
     waits: bool = False
 
 
-def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | None = None) -> Analysed:
+def analyse(task: Task, access: ModelAccess, stop: Stop) -> Analysed:
     """Analyses the endpoint, stores the session and gives the lease back.
 
-    Whatever the model does ends in a stored session; of an endpoint that is deleted meanwhile nothing is left. `wait`
-    pauses before a question is asked again, None asks never again. Raises django.db.Error when the database is away.
+    Whatever the model does ends in a stored session; of an endpoint that is deleted meanwhile nothing is left. A stop
+    ends it after the answer that is waited for. Raises django.db.Error when the database is away.
     """
     began_ns = monotonic_ns()
     try:
@@ -108,7 +108,8 @@ def analyse(task: Task, access: ModelAccess, wait: Callable[[float], object] | N
                 seconds_used=seconds_used,
                 on_answer=lambda prompt, completion: _book(session, prompt, completion),
                 on_call=lambda carried: _note(session, carried),
-                wait=wait,
+                wait=stop.wait,
+                stopped=stop.requested,
             )
         session.duration_ms = seconds_used() * 1e3
         _finish(task, session, ended)

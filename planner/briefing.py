@@ -129,7 +129,7 @@ class Briefing:
     secrets: Sequence[str] = ()
 
 
-def messages(briefing: Briefing, tools: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+def messages(briefing: Briefing, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first messages of an analysis, with as much of everything as fits below the cap together with the tools."""
     for sizes in LEVELS:
         said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _facts(briefing, sizes)}]

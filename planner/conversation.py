@@ -130,15 +130,16 @@ def converse(
     on_answer: Callable[[int, int], None],
     on_call: Callable[[Carried], None],
     wait: Callable[[float], object] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Asks and carries out until the model submits or a limit cuts it off; `said` grows by what is said.
 
     `ask` may raise ModelError, which ends the conversation; where the error may pass, the question is asked again
     after `wait` (None: never). `use` may raise BadArgumentsError, which corrects the model. `on_answer` gets the prompt
     and completion tokens of each answer, estimated where the service does not count them; `on_call` each tool call.
-    What else these raise is not caught.
+    What else these raise is not caught. Once it is `stopped`, nothing new is asked or done.
     """
-    talk = _Talk(said, tools, ask, use, limits, seconds_used, on_answer, on_call, wait)
+    talk = _Talk(said, tools, ask, use, limits, seconds_used, on_answer, on_call, wait, stopped)
     try:
         talk.run()
     except _CutError as cut:
@@ -161,6 +162,7 @@ class _Talk:
         on_answer: Callable[[int, int], None],
         on_call: Callable[[Carried], None],
         wait: Callable[[float], object] | None,
+        stopped: Callable[[], bool],
     ) -> None:
         self._said = said
         self._tools = tools
@@ -171,6 +173,7 @@ class _Talk:
         self._on_answer = on_answer
         self._on_call = on_call
         self._wait = wait
+        self._stopped = stopped
         self._tokens = self._calls = self._writes = self._repairs = self._retries = 0
         self.verdict: SubmitAnalysis | None = None
         self.warnings: list[str] = []
@@ -227,6 +230,8 @@ class _Talk:
         return answer
 
     def _seconds_left(self) -> float:
+        if self._stopped():
+            raise _CutError(EndStatus.FAILED, "stopped")
         left = self._limits.seconds - self._seconds_used()
         if left <= 0:
             raise _CutError(EndStatus.FAILED, "too_slow")

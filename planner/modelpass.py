@@ -87,7 +87,7 @@ class Analyst:
                 return Analysed(stored=False, waits=True)
             if not lease(worker=self._worker, candidate=candidate):
                 return Analysed(stored=False)
-            analysed = analyse(Task(candidate.endpoint_id, trigger, self._worker), self._access, stop.wait)
+            analysed = analyse(Task(candidate.endpoint_id, trigger, self._worker), self._access, stop)
         except Exception:
             logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": candidate.endpoint_id}})
             return Analysed(stored=False)

@@ -71,7 +71,8 @@ def model_state() -> ModelState:
             ),
             failed AS (
                 SELECT error_kind, analyzed_at FROM sessions
-                WHERE backend = 'openai' AND status = 'failed' AND error_kind <> 'interrupted'
+                WHERE backend = 'openai' AND status = 'failed'
+                  AND error_kind NOT IN ('interrupted', 'stopped', 'planner_fault')
                   AND analyzed_at > coalesce((SELECT analyzed_at FROM answered), '-infinity')
             ),
             planners AS (

@@ -43,6 +43,7 @@ class Scene:
 
     answers: list[Answer | ModelError]
     seconds_a_question: float = 0.0
+    stops_after: int = 1_000
     asked: int = 0
     seconds: float = 0.0
     said: list[dict[str, Any]] = field(default_factory=lambda: [{"role": "user", "content": "Look."}])
@@ -82,6 +83,7 @@ class Scene:
             on_answer=lambda prompt, completion: self.booked.append((prompt, completion)),
             on_call=self.carried.append,
             wait=self.wait if patient else None,
+            stopped=lambda: self.asked >= self.stops_after,
         )
 
 
@@ -180,6 +182,12 @@ def test_time_runs_over_questions_and_calls() -> None:
     scene = Scene([answer(LOOK)], seconds_a_question=25.0)
     ended = scene.play()
     assert (ended.kind, scene.given, len(scene.used)) == ("too_slow", [60.0, 35.0, 10.0], 2)
+
+
+def test_once_it_is_stopped_nothing_is_asked_or_done() -> None:
+    scene = Scene([answer(LOOK)], stops_after=1)
+    ended = scene.play()
+    assert (ended.status, ended.kind, scene.asked, scene.used) == (EndStatus.FAILED, "stopped", 1, [])
 
 
 def test_a_passing_error_is_asked_again_once_after_a_pause() -> None:

@@ -549,3 +549,25 @@ def test_nothing_new_is_begun_once_a_stop_is_requested(model_server: ModelServer
     stop.request()
     assert analyst(model_server).run(stop) == 0
     assert model_server.asked == []
+
+
+def test_a_stop_ends_an_analysis_after_the_answer_it_waits_for(model_server: ModelServer) -> None:
+    endpoint = watched()
+    gate, stop, stored = threading.Event(), Stop(), []
+    model_server.script(held(gate, call("propose_interval", FASTER)), completion(submit()))
+
+    def run() -> None:
+        stored.append(analyst(model_server).run(stop))
+        connection.close()
+
+    running = threading.Thread(target=run)
+    running.start()
+    model_server.wait_for(1)
+    stop.request()
+    gate.set()
+    running.join(10)
+    assert stored == [1]
+    session = AnalysisSession.objects.get()
+    assert (session.status, session.error_kind, session.prompt_tokens) == ("failed", "stopped", 900)
+    endpoint.refresh_from_db()
+    assert (endpoint.ai_hint_interval_ms, endpoint.analysis_lease_owner) == (None, None)

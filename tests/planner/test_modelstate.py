@@ -57,7 +57,7 @@ def test_nothing_is_known_before_the_first_session_and_off_is_told_by_the_planne
         ([None, "timeout", "server_error", "bad_arguments"], ModelWord.FAILING, "bad_arguments"),
         ([None, "unauthorized"], ModelWord.FAILING, "unauthorized"),
         (["timeout", "timeout", "timeout", None], ModelWord.ANSWERING, None),
-        ([None, "interrupted", "interrupted", "interrupted"], ModelWord.ANSWERING, None),
+        ([None, "interrupted", "stopped", "planner_fault"], ModelWord.ANSWERING, None),
     ],
 )
 def test_failures_in_a_row_tell_and_an_answer_ends_them(
