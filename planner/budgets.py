@@ -22,7 +22,7 @@ _SPENT = """
            sum(CASE WHEN s.status = 'failed' AND s.error_kind = 'interrupted'
                          AND s.analyzed_at > %(now)s - %(lease)s * interval '1 second'
                     THEN greatest(%(session)s - prompt_tokens - completion_tokens, 0) ELSE 0 END) AS set_aside
-    FROM sessions s WHERE s.analyzed_at >= %(midnight)s GROUP BY s.owner_id
+    FROM sessions s WHERE s.backend = 'openai' AND s.analyzed_at >= %(midnight)s GROUP BY s.owner_id
 """
 
 

@@ -49,7 +49,7 @@ _OPEN = """
 _CANDIDATES = f"""
 WITH spent AS MATERIALIZED (
     SELECT owner_id, sum(prompt_tokens + completion_tokens) AS tokens
-    FROM sessions WHERE analyzed_at >= %(midnight)s GROUP BY owner_id
+    FROM sessions WHERE backend = 'openai' AND analyzed_at >= %(midnight)s GROUP BY owner_id
 ),
 payers AS MATERIALIZED (
     SELECT u.id, LEAST(

@@ -67,6 +67,9 @@ class AnalysisSession(models.Model):
             ),
             models.Index(fields=["owner", "-analyzed_at"], name="sessions_by_owner"),
             models.Index(fields=["analyzed_at"], name="sessions_by_time"),
+            models.Index(
+                fields=["analyzed_at"], condition=Q(backend=Backend.OPENAI), name="sessions_of_the_model_by_time"
+            ),
         ]
 
     def __str__(self) -> str:

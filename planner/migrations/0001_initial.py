@@ -100,6 +100,10 @@ class Migration(migrations.Migration):
             model_name='analysissession',
             index=models.Index(fields=['analyzed_at'], name='sessions_by_time'),
         ),
+        migrations.AddIndex(
+            model_name='analysissession',
+            index=models.Index(condition=models.Q(('backend', 'openai')), fields=['analyzed_at'], name='sessions_of_the_model_by_time'),
+        ),
         migrations.AddConstraint(
             model_name='analysissession',
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['completed', 'failed', 'budget_exceeded'])), name='session_status_is_known'),

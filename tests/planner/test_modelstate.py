@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from jobs.heartbeats import beat, farewell
@@ -149,3 +150,21 @@ def test_what_a_service_asked_for_concerns_planners_of_the_same_service_key_and_
     assert word_of_others(mark, "planner-1") is None
     planner("planner-2", service=mark, breaker=None, breaker_seconds=None)
     assert word_of_others(mark, "planner-1") is None
+
+
+def test_what_health_reads_does_not_grow_with_the_sessions_of_rules() -> None:
+    endpoint = make_endpoint()
+    AnalysisSession.objects.bulk_create(
+        AnalysisSession(
+            endpoint=endpoint, owner_id=endpoint.owner_id, trigger="rules", backend="rules", status="completed"
+        )
+        for _ in range(3_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE sessions")
+        cursor.execute(
+            "EXPLAIN SELECT analyzed_at FROM sessions WHERE backend = 'openai' AND status = 'completed'"
+            " ORDER BY analyzed_at DESC LIMIT 1"
+        )
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "sessions_of_the_model" in plan
