@@ -295,7 +295,8 @@ def _with_manual(
 ) -> _Option | None:
     """The run that a person asked for, inside a pause and outside the window too, unless another is due before it.
 
-    A tie goes to the person's run, so that one call serves both. A run-once slot that has come, and that a pause holds
+    A tie goes to the person's run, so that one call serves both. The slot of a lost worker goes first: there is room for
+    one repeat, and if the person's run were lost too, its own would take that room. A run-once slot that has come, and that a pause holds
     back, is served by it: with a slot of its own it would leave the other behind, done without a run.
     """
     if facts.manual_run_at is None:
@@ -304,7 +305,14 @@ def _with_manual(
     if facts.run_once_at is not None and not facts.is_done:
         slot_at = min(at, facts.run_once_at)
     manual = _Option(Source.MANUAL, at, slot_at, f"Run now, asked for at {instant_words(facts.manual_run_at, now)}.")
-    if chosen is not None and chosen.run_at < manual.run_at:
+    repeats_a_lost_slot = (
+        chosen is not None
+        and chosen.source is Source.RETRY
+        and facts.retry is not None
+        and facts.retry.after_loss
+        and chosen.run_at == facts.retry.at
+    )
+    if chosen is not None and (chosen.run_at < manual.run_at or repeats_a_lost_slot):
         rejected.append(manual.judged(Verdict.LATER))
         return chosen
     if chosen is not None:

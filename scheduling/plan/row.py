@@ -195,15 +195,21 @@ class Consequence(StrEnum):
 
 
 def apply_outcome(row: PlanRow, outcome: Outcome, *, slot_at: datetime, attempt: int, now: datetime) -> None:
-    """Changes the row to what a finished call means for it: the streak of failures, a retry where the owner asked."""
+    """Changes the row to what a finished call means for it: the streak of failures, a retry where the owner asked.
+
+    A run that a person asked for may end while another slot's retry still waits: that one stays as it is.
+    """
     row.loss_count = 0
+    another_waits = row.retry_slot_at is not None and row.retry_slot_at != slot_at
     if outcome.ok:
-        row.failure_count = row.retries_used = 0
+        row.failure_count = 0
+        if not another_waits:
+            row.retries_used = 0
         return
     # Faults of our own machine do not count against an endpoint.
     if outcome.blame is not Blame.LOCAL:
         row.failure_count += 1
-    if row.retries_used < row.retry_limit and _worth_a_retry(outcome):
+    if not another_waits and row.retries_used < row.retry_limit and _worth_a_retry(outcome):
         row.retries_used += 1
         row.retry_at = _retry_at(row, outcome, slot_at, now)
         row.retry_slot_at, row.retry_attempt = slot_at, attempt + 1

@@ -461,6 +461,32 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         1,
         Source.RETRY,
     ),
+    "run now, the slot of a lost worker is repeated first": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            retry=replace(retry(seconds=-1), after_loss=True),
+            manual_run_at=from_noon(seconds=-9),
+        ),
+        -1,
+        Source.RETRY,
+    ),
+    "run now in a pause that holds the slot of a lost worker back": (
+        replace(
+            BASE,
+            last_slot_at=from_noon(minutes=-5),
+            retry=replace(retry(seconds=-1), after_loss=True),
+            manual_run_at=from_noon(seconds=-9),
+            paused_until=from_noon(minutes=9),
+        ),
+        -9,
+        Source.MANUAL,
+    ),
+    "run now, a retry is still to come": (
+        replace(BASE, last_slot_at=from_noon(minutes=-5), retry=retry(seconds=1), manual_run_at=from_noon(seconds=-9)),
+        -9,
+        Source.MANUAL,
+    ),
     "jitter 20s": (replace(BASE, jitter=timedelta(seconds=20)), 320, Source.BASELINE_INTERVAL),
     "jitter 20s, 10 s after a slot that has not started yet": (
         interval(

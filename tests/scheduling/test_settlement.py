@@ -11,6 +11,7 @@ from django.db import connection
 
 from cronicorn.runtime.clock import DatabaseClock
 from cronicorn.runtime.stopping import Stop
+from jobs import services
 from jobs.models import Endpoint, Run, RunResponse
 from scheduling.exchange.outcome import Blame, ErrorKind, Outcome, Timings
 from scheduling.ledger.claims import Claim, claim_due
@@ -142,6 +143,33 @@ def test_answer_that_a_retry_cannot_change_is_not_retried(make_due: MakeDue) -> 
     settle(worker="w1", results=[result_of(claim()[0], **{**FAILURE, "status_code": 404})])
     endpoint.refresh_from_db()
     assert endpoint.next_source == "baseline-interval"
+
+
+@pytest.mark.parametrize("outcome", [{}, FAILURE])
+def test_run_now_leaves_the_retry_of_another_slot_as_it_is(make_due: MakeDue, outcome: dict[str, Any]) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000, retry_limit=1)
+    slot = endpoint.next_slot_at
+    settle(worker="w1", results=[result_of(claim()[0], **FAILURE)])
+    services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+    (manual,) = claim()
+    assert manual.source == "manual"
+    settle(worker="w1", results=[result_of(manual, **outcome)])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_source, endpoint.next_slot_at, endpoint.next_attempt) == ("retry", slot, 2)
+    assert endpoint.retries_used == 1
+
+
+def test_slot_lost_with_its_worker_is_repeated_before_a_run_now(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000)
+    slot = endpoint.next_slot_at
+    claim()
+    services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+    lose_lease(endpoint)
+    reap()
+    (repeat,) = claim()
+    assert (repeat.source, repeat.slot_at, repeat.attempt) == ("retry", slot, 2)
+    settle(worker="w1", results=[result_of(repeat)])
+    assert [item.source for item in claim()] == ["manual"]
 
 
 def test_retry_that_would_come_after_the_next_slot_is_dropped(make_due: MakeDue) -> None:
