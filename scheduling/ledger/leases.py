@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from cronicorn.postgres.arrays import uuid_array
 from cronicorn.runtime.clock import database_now
 from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
@@ -100,7 +101,7 @@ def reap(*, in_hand: Sequence[UUID] = (), limit: int = 100) -> list[Reaped]:
             "SELECT id FROM job_endpoints"
             " WHERE lease_owner IS NOT NULL AND lease_until < (SELECT clock_timestamp()) AND id <> ALL(%s::uuid[])"
             " ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
-            [list(in_hand), limit],
+            [uuid_array(in_hand), limit],
         )
         locked = [row[0] for row in cursor.fetchall()]
         if not locked:
