@@ -3,12 +3,12 @@
 What `planner.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in both.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from planner.advice import TURNS_WITHIN
 from planner.evaluation.history import History
@@ -78,6 +78,14 @@ class Entry:
         return self.verdict is Verdict.APPLIED
 
 
+class Advised(NamedTuple):
+    """What is in force on an endpoint; None where nothing is."""
+
+    interval: InForce | None
+    oneshot: InForce | None
+    pause: InForce | None
+
+
 class Desk:
     """The planner's side of one play: what is in force by whose word, and everything that was asked."""
 
@@ -86,6 +94,9 @@ class Desk:
         self.entries: list[Entry] = []
         # By endpoint and kind of hint, the latest that was applied; it may have run out.
         self._latest: dict[tuple[str, type[Wish]], Entry] = {}
+        # The entries again: of each endpoint, and of each speaker's each rule on it by tool.
+        self._on: defaultdict[str, list[Entry]] = defaultdict(list)
+        self._said: defaultdict[tuple[str, Speaker, str | None, str], list[Entry]] = defaultdict(list)
 
     @property
     def now(self) -> datetime:
@@ -103,7 +114,7 @@ class Desk:
         session: int | None = None,
     ) -> Judged:
         """Judges a wish and, where the endpoint's mode says so, carries it out."""
-        now, standing = self.now, self.standing(endpoint)
+        now, standing = self.now, self._standing(endpoint, wish)
         judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
         if judged.verdict is Verdict.NOTHING:
             return judged
@@ -115,37 +126,56 @@ class Desk:
         elif self._noted(entry):
             return judged
         self.entries.append(entry)
+        self._on[endpoint].append(entry)
+        self._said[endpoint, speaker, key, wish.tool].append(entry)
         return judged
 
-    def standing(self, endpoint: str) -> Standing:
-        """What stands on an endpoint."""
-        row, now = self.stage.row(endpoint), self.now
+    def advised(self, endpoint: str) -> Advised:
+        """What is in force on an endpoint by anybody's advice."""
+        row = self.stage.row(endpoint)
+        return Advised(
+            interval=self._in_force(endpoint, ProposeInterval, row.ai_hint_interval_expires_at),
+            oneshot=self._in_force(endpoint, ProposeNextTime, row.ai_hint_next_run_expires_at),
+            pause=self._in_force(endpoint, PauseUntil, row.paused_until),
+        )
+
+    def floor_ms(self, endpoint: str) -> int:
+        """The shortest interval of an endpoint that has no minimum of its own."""
+        row = self.stage.row(endpoint)
+        return planner_floor_ms(facts_of(row, self.now, unclaimed=False, hint_floor_ms=self.world.hint_floor_ms))
+
+    def _standing(self, endpoint: str, wish: Wish) -> Standing:
+        """What the wish is to be judged by."""
+        row, advised = self.stage.row(endpoint), self.advised(endpoint)
         return Standing(
             mode=self.world.by_name[endpoint].mode,
             active=row.status == "active" and row.job_status == "active",
             hold_until=None,
-            interval=self._in_force(endpoint, ProposeInterval, row.ai_hint_interval_expires_at),
-            oneshot=self._in_force(endpoint, ProposeNextTime, row.ai_hint_next_run_expires_at),
-            pause=self._in_force(endpoint, PauseUntil, row.paused_until),
-            bounds=self._bounds(endpoint, row),
-            next_run_at=self._unpaused_run_at(row, now),
+            interval=advised.interval,
+            oneshot=advised.oneshot,
+            pause=advised.pause,
+            bounds=Bounds(
+                min_interval_ms=row.min_interval_ms,
+                max_interval_ms=row.max_interval_ms,
+                floor_ms=self.floor_ms(endpoint),
+                last_started_at=row.last_started_at,
+                pause_left=MAX_PAUSE_PER_WEEK - self._paused_this_week(endpoint),
+                runs_once=row.run_once_at is not None,
+            ),
+            next_run_at=self._unpaused_run_at(row, self.now) if isinstance(wish, PauseUntil) else None,
         )
 
     def last(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
         """The latest wish of this kind on this endpoint; None where there was none."""
-        return next(self._said(endpoint, speaker, key, tool), None)
-
-    def _said(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Iterator[Entry]:
-        """The wishes of this kind, newest first."""
-        for entry in reversed(self.entries):
-            if (entry.endpoint, entry.speaker, entry.key, entry.tool) == (endpoint, speaker, key, tool):
-                yield entry
+        said = self._said[endpoint, speaker, key, tool]
+        return said[-1] if said else None
 
     def turns(self, endpoint: str) -> dict[Speaker, int]:
         """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
         found: dict[Speaker, int] = {}
-        for entry in self.entries:
-            if entry.endpoint != endpoint or not entry.applied or entry.at <= self.now - TURNS_WITHIN:
+        since = self.now - TURNS_WITHIN
+        for entry in takewhile(lambda entry: entry.at > since, reversed(self._on[endpoint])):
+            if not entry.applied:
                 continue
             interval_ms = entry.values.get("interval_ms", 0)
             slower = entry.speaker is Speaker.RULE and entry.replaced_ms is not None and entry.replaced_ms < interval_ms
@@ -171,21 +201,10 @@ class Desk:
         asked = entry.wish.model_dump(mode="json", exclude={"endpoint"})
         return InForce(entry.speaker, entry.key, asked, until)
 
-    def _bounds(self, endpoint: str, row: PlanRow) -> Bounds:
-        facts = facts_of(row, self.now, unclaimed=False, hint_floor_ms=self.world.hint_floor_ms)
-        return Bounds(
-            min_interval_ms=row.min_interval_ms,
-            max_interval_ms=row.max_interval_ms,
-            floor_ms=planner_floor_ms(facts),
-            last_started_at=row.last_started_at,
-            pause_left=MAX_PAUSE_PER_WEEK - self._paused_this_week(endpoint),
-            runs_once=row.run_once_at is not None,
-        )
-
     def _paused_this_week(self, endpoint: str) -> timedelta:
         total = timedelta(0)
-        for entry in self.entries:
-            if entry.endpoint == endpoint and entry.tool == PauseUntil.tool and entry.applied and entry.until:
+        for entry in self._on[endpoint]:
+            if isinstance(entry.wish, PauseUntil) and entry.applied and entry.until:
                 end = min(entry.until, entry.ended_at or entry.until, self.now)
                 total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
         return total
@@ -235,9 +254,8 @@ class Desk:
 
     def _noted(self, entry: Entry) -> bool:
         """Whether the speaker's last words on this, all that had the same verdict, hold the same and are fresh."""
-        said = self._said(entry.endpoint, entry.speaker, entry.key, entry.tool)
-        alike = takewhile(
-            lambda earlier: earlier.verdict is entry.verdict and earlier.at > self.now - REPEAT_AFTER, said
-        )
+        since = self.now - REPEAT_AFTER
+        said = reversed(self._said[entry.endpoint, entry.speaker, entry.key, entry.tool])
+        alike = takewhile(lambda earlier: earlier.verdict is entry.verdict and earlier.at > since, said)
         interval_ms = getattr(entry.wish, "interval_ms", None)
         return any(getattr(earlier.wish, "interval_ms", None) == interval_ms for earlier in alike)

@@ -5,6 +5,7 @@ As `planner.dossier` tells it from the database; a test holds the two together, 
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 
 from planner.briefing import (
@@ -47,12 +48,12 @@ def briefing_of(desk: Desk, name: str, *, trigger: str) -> Briefing:
         baseline=_baseline(desk, row),
         min_interval_ms=row.min_interval_ms,
         max_interval_ms=row.max_interval_ms,
-        floor_ms=desk.standing(name).bounds.floor_ms,
+        floor_ms=desk.floor_ms(name),
         failure_count=row.failure_count,
         next_run_at=row.next_run_at,
         next_source=row.next_source,
         in_force=_in_force(desk, name, row),
-        health=[_health(desk, name, hours) for hours in HEALTH_HOURS],
+        health=_health(desk, name),
         runs=[_line(run) for run in history.latest(name, MOST_RUNS)],
         body=latest_body(desk, name),
         actions=[_action(desk, entry) for entry in _entries(desk, name)[:MOST_ACTIONS]],
@@ -121,25 +122,30 @@ def _baseline(desk: Desk, row: PlanRow) -> str:
 
 
 def _in_force(desk: Desk, name: str, row: PlanRow) -> list[str]:
-    standing, now = desk.standing(name), desk.now
+    advised, now = desk.advised(name), desk.now
     words = []
-    if standing.interval is not None and row.ai_hint_interval_ms is not None:
-        pace, until = duration_words(row.ai_hint_interval_ms), instant_words(standing.interval.expires_at, now)
-        words.append(f"every {pace} until {until} by {standing.interval.speaker.value}")
-    if standing.oneshot is not None and row.ai_hint_next_run_at is not None:
-        words.append(f"one run at {instant_words(row.ai_hint_next_run_at, now)} by {standing.oneshot.speaker.value}")
-    if standing.pause is not None:
-        words.append(f"paused until {instant_words(standing.pause.expires_at, now)} by {standing.pause.speaker.value}")
+    if advised.interval is not None and row.ai_hint_interval_ms is not None:
+        pace, until = duration_words(row.ai_hint_interval_ms), instant_words(advised.interval.expires_at, now)
+        words.append(f"every {pace} until {until} by {advised.interval.speaker.value}")
+    if advised.oneshot is not None and row.ai_hint_next_run_at is not None:
+        words.append(f"one run at {instant_words(row.ai_hint_next_run_at, now)} by {advised.oneshot.speaker.value}")
+    if advised.pause is not None:
+        words.append(f"paused until {instant_words(advised.pause.expires_at, now)} by {advised.pause.speaker.value}")
     return words
 
 
-def _health(desk: Desk, name: str, hours: int) -> HealthLine:
-    since = desk.now - timedelta(hours=hours)
-    runs = [run for run in desk.history.of(name) if run.due_at > since]
-    durations = sorted(run.duration_ms for run in runs)
-    return HealthLine(
-        hours, len(runs), sum(run.ok for run in runs), percentile(durations, 0.5), percentile(durations, 0.95)
-    )
+def _health(desk: Desk, name: str) -> list[HealthLine]:
+    since = {hours: desk.now - timedelta(hours=hours) for hours in HEALTH_HOURS}
+    # A run that was due within a window has ended within it.
+    begin = since[max(HEALTH_HOURS)]
+    runs = list(takewhile(lambda run: run.finished_at > begin, reversed(desk.history.of(name))))
+    lines = []
+    for hours in HEALTH_HOURS:
+        within = [run for run in runs if run.due_at > since[hours]]
+        durations = sorted(run.duration_ms for run in within)
+        succeeded = sum(run.ok for run in within)
+        lines.append(HealthLine(hours, len(within), succeeded, percentile(durations, 0.5), percentile(durations, 0.95)))
+    return lines
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

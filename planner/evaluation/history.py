@@ -48,7 +48,7 @@ class PlayedRun:
             content_type=outcome.content_type,
         )
 
-    @property
+    @cached_property
     def duration_ms(self) -> float:
         """How long the call took."""
         return (self.finished_at - self.started_at) / timedelta(milliseconds=1)

@@ -104,10 +104,11 @@ class ModelPlanner:
     def _trigger(self, name: str) -> Trigger | None:
         """Why the endpoint is looked at now; None where it is not."""
         desk, now = self._desk, self._desk.now
-        row, standing = desk.stage.row(name), desk.standing(name)
+        row, pause = desk.stage.row(name), desk.advised(name).pause
         runs = desk.history.latest(name, 1)
-        by_person = standing.pause is not None and standing.pause.speaker is Speaker.PERSON
-        if desk.world.by_name[name].mode == "off" or not standing.active or by_person or not runs:
+        by_person = pause is not None and pause.speaker is Speaker.PERSON
+        active = row.status == row.job_status == "active"
+        if desk.world.by_name[name].mode == "off" or not active or by_person or not runs:
             return None
         last = self._last.get(name)
         looks = sum(session.endpoint == name and session.at > now - timedelta(hours=1) for session in self.sessions)
@@ -118,7 +119,7 @@ class ModelPlanner:
             next_analysis_at=self._due.get(name),
             last=last,
             body=latest_body(desk, name),
-            pause_ends_at=standing.pause.expires_at if standing.pause is not None else None,
+            pause_ends_at=pause.expires_at if pause is not None else None,
             tokens_left=_UNLIMITED,
             ran_since=last is None or runs[0].finished_at > last.analyzed_at,
             looks_this_hour=looks,
@@ -158,13 +159,13 @@ class ModelPlanner:
         self._last[name] = LastSession(desk.now, failures_before, shape, usual_numbers(bodies), due)
 
     def _due_again(self, name: str, ended: Ended) -> datetime:
-        now, standing = self._desk.now, self._desk.standing(name)
+        now, in_force = self._desk.now, self._desk.advised(name)
         if ended.verdict is None:
             return now + AFTER_FAILED_SESSION
         return next_look(
             now,
             failure_count=self._desk.stage.row(name).failure_count,
-            advised=standing.interval is not None or standing.pause is not None,
+            advised=in_force.interval is not None or in_force.pause is not None,
             asked_in_ms=ended.verdict.next_analysis_in_ms,
         )
 

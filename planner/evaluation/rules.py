@@ -48,16 +48,16 @@ class RulesPlanner:
 
     def _watched(self, name: str) -> Watched:
         desk = self._desk
-        row, standing = desk.stage.row(name), desk.standing(name)
+        row, advised = desk.stage.row(name), desk.advised(name)
         return Watched(
             endpoint_id=row.id,
             interval_ms=row.baseline_interval_ms,
             max_interval_ms=row.max_interval_ms,
             next_run_at=row.next_run_at,
             rules=self._rules[name],
-            interval_hint=standing.interval,
-            oneshot_hint=standing.oneshot,
-            pause=standing.pause,
+            interval_hint=advised.interval,
+            oneshot_hint=advised.oneshot,
+            pause=advised.pause,
             runs=[_seen(run) for run in desk.history.latest(name, self._runs[name])],
             turns=desk.turns(name),
         )

@@ -24,6 +24,7 @@ from planner.llm import Model, ModelAccess
 from planner.snapshots import now
 
 MOST_HOURS = 24 * 31
+PLANNERS = ("rules", "model", "both", "none")
 
 
 class Command(BaseCommand):
@@ -38,7 +39,9 @@ class Command(BaseCommand):
         parser.add_argument("--list", action="store_true", help="list the shipped scenarios")
         parser.add_argument("--endpoint", type=UUID, help="play what this endpoint and its siblings did instead")
         parser.add_argument("--hours", type=float, default=24, help="how many hours up to now (24)")
-        parser.add_argument("--planner", choices=("rules", "model", "none"), default="rules", help="who plans (rules)")
+        parser.add_argument(
+            "--planner", choices=("rules", "model", "both", "none"), default="rules", help="who plans (rules)"
+        )
         parser.add_argument("--most-analyses", type=int, default=200, help="ask the model for so many at most (200)")
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -62,20 +65,24 @@ class Command(BaseCommand):
                 raise CommandError(f"The model was not asked to the end: {planner.gave_up}")
 
     def _planners(self, options: dict[str, Any], stack: ExitStack) -> Sequence[Planner]:
-        env = settings.ENV
-        if options["planner"] == "none":
-            return ()
-        if options["planner"] == "rules":
-            return (RulesPlanner(heuristics=env.planner_backend != "openai"),)
+        """Who plans. Raises CommandError where a model is wanted and none is set."""
+        env, wanted = settings.ENV, options["planner"]
+        planners: list[Planner] = []
+        if wanted in ("rules", "both"):
+            planners.append(RulesPlanner(heuristics=env.planner_backend != "openai"))
+        if wanted in ("rules", "none"):
+            return planners
         if not env.openai_api_key:
             raise CommandError("There is no model: set OPENAI_API_KEY.")
         model = stack.enter_context(Model(ModelAccess(env.openai_api_key, env.openai_base_url, env.ai_model)))
-        planner = ModelPlanner(
-            lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
-            wait=Event().wait,
-            most_sessions=options["most_analyses"],
+        planners.append(
+            ModelPlanner(
+                lambda said, tools, seconds: model.ask(said, tools, seconds=seconds),
+                wait=Event().wait,
+                most_sessions=options["most_analyses"],
+            )
         )
-        return (planner,)
+        return planners
 
     def _compared(self, options: dict[str, Any], planners: Sequence[Planner]) -> Comparison:
         if options["scenario"] is not None:

@@ -88,6 +88,14 @@ def test_model_is_asked_through_the_real_client(model_server: ModelServer, setti
     assert {session["status"] for session in report["sessions"]} == {"completed"}
 
 
+def test_rules_and_model_can_plan_together(model_server: ModelServer, settings: Any) -> None:
+    use_model(settings, model_server)
+    text = evaluated("ratelimit", "--planner", "both")
+    assert "by heuristic retry_after because" in text
+    count = len(model_server.received)
+    assert f"Analyses: {count}, {count} completed" in text
+
+
 def test_model_that_refuses_is_asked_once(model_server: ModelServer, settings: Any) -> None:
     use_model(settings, model_server)
     model_server.script(failure(401))

@@ -81,7 +81,7 @@ def test_what_is_told_of_a_play_is_what_would_be_told_of_the_record(name: str, e
     now = SCENARIOS[name].at(minute)
     floor_ms = looks.briefing.floor_ms
     briefing = real.briefing_of(subject, trigger="failures_rose", floor_ms=floor_ms, now=now)
-    assert messages(briefing)[1]["content"] == messages(looks.briefing)[1]["content"]
+    assert messages(briefing, [])[1]["content"] == messages(looks.briefing, [])[1]["content"]
     assert (
         real.latest_response(subject),
         real.response_history(subject, limit=3, offset=1, include_bodies=True),

@@ -41,6 +41,14 @@ def test_scripted_model_does_what_a_person_would_want(name: str, model_server: M
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_rules_and_model_together_do_not_disturb_each_other(name: str, model_server: ModelServer) -> None:
+    model_server.decide(answering(POLICIES[name]))
+    model, ask = asking(model_server)
+    with model:
+        assert play(SCENARIOS[name], RulesPlanner(), ModelPlanner(ask)).unmet() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_without_a_planner_a_person_would_want_more(name: str) -> None:
     played = play(SCENARIOS[name])
     assert played.unmet()
