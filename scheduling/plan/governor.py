@@ -295,9 +295,10 @@ def _with_manual(
 ) -> _Option | None:
     """The run that a person asked for, inside a pause and outside the window too, unless another is due before it.
 
-    A tie goes to the person's run, so that one call serves both. The slot of a lost worker goes first: there is room for
-    one repeat, and if the person's run were lost too, its own would take that room. A run-once slot that has come, and that a pause holds
-    back, is served by it: with a slot of its own it would leave the other behind, done without a run.
+    A tie goes to the person's run, so that one call serves both. The slot of a lost worker goes first: there is room
+    for one repeat, and if the person's run were lost too, its own would take that room. A run-once slot that has come,
+    and that a pause holds back, is served by it: with a slot of its own it would leave the other behind, done without a
+    run.
     """
     if facts.manual_run_at is None:
         return chosen
