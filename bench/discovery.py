@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -39,11 +40,11 @@ def measure(url: str, seconds: float, *, sizes: tuple[int, ...] = SIZES) -> list
         plan = _plan(now)
         found = {
             "statement, time": (median(_plan(now)["Execution Time"] for _ in range(repeats)), "ms"),
-            "whole look with bodies, time": (_milliseconds(lambda at=now: discovery.candidates(at), repeats), "ms"),
+            "whole look with bodies, time": (_milliseconds(partial(discovery.candidates, now), repeats), "ms"),
             "endpoints chosen": (float(len(discovery.candidates(now))), ""),
             "scans of runs": (float(_scans_of(plan, "runs")), ""),
-            "rules, since the last pass": (_milliseconds(lambda at=now: _rules((at - OVERLAP, NO_ID)), repeats), "ms"),
-            "rules, look at all": (_milliseconds(lambda: _rules(None), repeats), "ms"),
+            "rules, since the last pass": (_milliseconds(partial(_rules, (now - OVERLAP, NO_ID)), repeats), "ms"),
+            "rules, look at all": (_milliseconds(partial(_rules, None), repeats), "ms"),
         }
         for what, (value, unit) in found.items():
             first = smallest.setdefault(what, value)
