@@ -155,7 +155,8 @@ class _Simulation:
             elif what == _CHANGE:
                 event = self._scenario.events[number]
                 self.change(event.endpoint, event.change)
-            elif self._adviser is not None:
+            else:
+                assert self._adviser is not None
                 self._adviser.woken()
         return self._tally.report()
 

@@ -1,33 +1,42 @@
-"""A play with rules is what the real scheduler's statements and the real rules pass make of the same answers."""
+"""A play is what the real scheduler's statements and the planner's real passes make of the same answers."""
 
+import json
+import re
+from collections import Counter
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint
 from jobs.replan import replan
 from planner.evaluation.desk import Desk, Entry
 from planner.evaluation.history import History, PlayedRun
+from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import Played, play
 from planner.evaluation.rules import PASS_EVERY, RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import World
 from planner.filing import stored_arguments
-from planner.models import Proposal
+from planner.llm import ModelAccess
+from planner.modelpass import Analyst
+from planner.models import AnalysisSession, Proposal
 from planner.rulespass import rules_pass
-from scheduling.exchange.outcome import Blame, ErrorKind
+from planner.verdicts import end_the_ended
+from scheduling.exchange.outcome import Blame, ErrorKind, Timings
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.settlement import Result, settle
 from scheduling.simulation.engine import WORKER, SimulatedRun
-from tests.chaos.clock import ShiftedClock, own_clock
+from tests.chaos.clock import ShiftedClock, everybodys_clock, own_clock
+from tests.planner.evaluation.script import POLICIES, answering, asking
 from tests.planner.evaluation.stored import store_endpoints
 from tests.scheduling.test_claim_equivalence import read_row
 from tests.scheduling.test_settlement import outcome_of
+from tests.support.model_server import ModelServer
 
-pytestmark = pytest.mark.django_db
 LEASE = timedelta(hours=1)
 
 
@@ -56,6 +65,7 @@ class Mirror:
         self.clock.stand(run.finished_at)
         claim = self.claims.pop(self.endpoints[run.endpoint].pk)
         fields: dict[str, Any] = {"status_code": run.status_code, "body": run.body, "retry_after": run.retry_after}
+        fields["timings"] = Timings(total_ms=run.duration_ms)
         if run.retry_after is not None:
             fields["headers"] = (("retry-after", run.retry_after),)
         if not run.ok:
@@ -79,7 +89,7 @@ class Mirror:
     def woken(self) -> None:
         now = self.desk.now
         self.clock.stand(now)
-        rules_pass(last_pass_at=now - PASS_EVERY, heuristics=True)
+        self.make_pass(now)
         # A default of the column reads the real clock.
         Proposal.objects.filter(created_at__gt=self.world.at(self.world.minutes)).update(created_at=now)
         self.passes += 1
@@ -87,6 +97,23 @@ class Mirror:
             if endpoint.pk not in self.claims:
                 theirs = asdict(read_row(endpoint.pk)) | {"id": None, "created_at": None}
                 assert asdict(self.desk.stage.row(name)) | {"id": None, "created_at": None} == theirs, name
+
+    def make_pass(self, now: datetime) -> None:
+        rules_pass(last_pass_at=now - PASS_EVERY, heuristics=True)
+
+
+class ModelMirror(Mirror):
+    """The same for passes of the model."""
+
+    def __init__(self, world: World, clock: ShiftedClock, access: ModelAccess) -> None:
+        super().__init__(world, clock)
+        self.analyst = Analyst(worker="planner", access=access, concurrency=1)
+
+    def make_pass(self, now: datetime) -> None:
+        # The worker does this every minute.
+        for minutes in range(5)[::-1]:
+            end_the_ended(now - timedelta(minutes=minutes))
+        self.analyst.run(Stop())
 
 
 def of_entry(entry: Entry) -> tuple[Any, ...]:
@@ -100,6 +127,7 @@ def of_proposal(proposal: Proposal, names: dict[UUID, str]) -> tuple[Any, ...]:
     return at, name, proposal.cause, verdict, proposal.tool, proposal.arguments, proposal.hint_expires_at
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("name", ["cooldown", "flashsale", "oscillation", "pipeline", "ratelimit", "sibling"])
 @pytest.mark.timeout(180)
 def test_play_files_and_plans_what_the_real_parts_file_and_plan(name: str) -> None:
@@ -112,3 +140,32 @@ def test_play_files_and_plans_what_the_real_parts_file_and_plan(name: str) -> No
     assert filed
     assert mirror.passes > 15
     assert Endpoint.objects.count() == len(world.members)
+
+
+def without_ids(question: dict[str, Any]) -> str:
+    """What was said; the server makes up new ids of calls for each answer."""
+    return re.sub(r"call_\d+", "call", json.dumps([question["messages"], question["tools"]]))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["flashsale", "ratelimit", "sibling"])
+@pytest.mark.timeout(180)
+def test_play_asks_the_model_when_and_what_the_real_pass_asks_it(name: str, model_server: ModelServer) -> None:
+    world = SCENARIOS[name]
+    model_server.decide(answering(POLICIES[name]))
+    model, ask = asking(model_server)
+    with everybodys_clock() as clock, model:
+        planner = ModelPlanner(ask)
+        mirror = ModelMirror(world, clock, ModelAccess("key", model_server.base_url, "scripted-1"))
+        played = play(world, planner, mirror, observe=mirror.started)
+        filed = [of_proposal(each, mirror.names) for each in Proposal.objects.order_by("created_at", "id")]
+        stored = [
+            (session.analyzed_at, mirror.names[session.endpoint_id], session.trigger, session.status)
+            for session in AnalysisSession.objects.all()
+        ]
+    ours = [(each.at, each.endpoint, each.trigger.value, each.status.value) for each in planner.sessions]
+    assert sorted(stored) == sorted(ours)
+    assert sorted(filed, key=str) == sorted((of_entry(entry) for entry in played.entries), key=str)
+    # Each question was asked twice, word by word: once for the play, once for the real planner.
+    asked = Counter(without_ids(question) for question in model_server.asked)
+    assert [question for question, count in asked.items() if count % 2] == []

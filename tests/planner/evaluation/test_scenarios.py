@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cronicorn.env import PROJECT_DIR
+from planner import advice
 from planner.evaluation import world
 from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import play
@@ -70,6 +71,13 @@ def test_steps_of_the_pipeline_refuse_to_run_too_early() -> None:
     played = play(replace(given, events=early), RulesPlanner())
     assert [run.status_code for run in played.history if not run.ok] == [409, 409]
     assert "No step runs before the step before it is done." in played.unmet()
+
+
+def test_rule_without_an_until_would_flap_if_nothing_damped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice, "MOST_TURNS", 99)
+    played = play(SCENARIOS["oscillation"], RulesPlanner())
+    assert played.unmet() == ["Without an until it changes at most seven times an hour."]
+    assert played.changes_of_pace("plain") == 30
 
 
 def test_only_intervals_count_as_changes_of_pace() -> None:
