@@ -21,7 +21,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Reach, claim_due, look_ahead
-from scheduling.ledger.leases import reap
+from scheduling.ledger.leases import reap, release
 from scheduling.ledger.shares import Share, regular_share, reserve_of
 from scheduling.plan.row import Consequence
 from scheduling.worker.alarm import Alarm
@@ -189,7 +189,9 @@ class Worker:
         self._keeper.tick()
         while not stop.wait(CHECK_EVERY):
             self._keeper.tick()
-        # Without one the heartbeat grows old, which says the same a little later.
+        # What came in while the worker was stopping is given back too.
+        self._keeper.tick()
+        # Without a farewell the heartbeat grows old, which says the same a little later.
         with suppress(Error):
             farewell(worker=self.name)
 
@@ -298,8 +300,8 @@ class Worker:
         if claims:
             self._observe(claims[0].claimed_at, sent_ns)
         if self._stop.requested():
-            # Others can start them on time.
-            self._keeper.give_back(claims)
+            # Others can start them on time. Not through the keeper, which may have made its last round.
+            release(worker=self.name, claims=claims)
             return 0
         for claim in claims:
             if claim.run_id is not None:

@@ -30,7 +30,8 @@ CLAIMS, SETTLEMENT = "tests/scheduling/test_claims.py", "tests/scheduling/test_s
 PROCESSES, MACHINE = "tests/scheduling/test_processes.py", "tests/scheduling/test_state_machine.py"
 KEEPER, ANSWERS = "tests/scheduling/test_keeper.py", "tests/chaos/test_lost_answers.py"
 FAULTS, WORKER = "tests/scheduling/test_faults.py", "tests/scheduling/test_worker.py"
-GOVERNOR = "tests/scheduling/test_governor.py"
+GOVERNOR, FAIRNESS = "tests/scheduling/test_governor.py", "tests/scheduling/test_fairness.py"
+SETTLER = "tests/scheduling/test_settler.py"
 
 MUTANTS = (
     Mutant(
@@ -77,7 +78,8 @@ MUTANTS = (
             ),
             (
                 "due AS MATERIALIZED (\n",
-                "due AS MATERIALIZED (\n    SELECT id, NULL::jsonb AS before FROM job_endpoints\n"
+                "due AS MATERIALIZED (\n    SELECT id, last_started_at AS started_before, NULL::text AS oneshot\n"
+                "    FROM job_endpoints\n"
                 "    WHERE id = ANY(%(picked)s::uuid[])\n),\nunused AS (\n",
             ),
             (
@@ -91,6 +93,30 @@ MUTANTS = (
             ),
         ),
         (f"{CLAIMS}::test_many_claimers_at_once_never_share_an_endpoint",),
+    ),
+    Mutant(
+        "rows beyond a share stay in the way of others",
+        "scheduling/ledger/claims.py",
+        (("FROM judged WHERE NOT (owner_free AND host_free)) over", "FROM judged WHERE false) over"),),
+        (f"{FAIRNESS}::test_rows_that_wait_for_their_owner_or_host_are_not_read_again",),
+    ),
+    Mutant(
+        "no slot is kept for newcomers",
+        "scheduling/ledger/shares.py",
+        (("    return max(slots // 10, 1) if slots > 1 else 0\n", "    return 0\n"),),
+        (f"{PROCESSES}::test_single_endpoint_finds_a_slot_beside_three_owners_with_endless_calls",),
+    ),
+    Mutant(
+        "giving back waits for rows",
+        "scheduling/ledger/leases.py",
+        (("ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED", "ORDER BY e.id FOR NO KEY UPDATE OF e"),),
+        (f"{KEEPER}::test_paused_claim_whose_row_somebody_keeps_locked_holds_up_neither_renewals_nor_other_pauses",),
+    ),
+    Mutant(
+        "a batch that the database refuses is sent again whole",
+        "scheduling/worker/settler.py",
+        (("self._limit = max(1, len(batch) // 2)", "self._limit = len(batch)"),),
+        (f"{SETTLER}::test_batch_that_is_too_much_for_the_database_is_halved_until_it_passes",),
     ),
     Mutant(
         "a loss repeats the same attempt",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from jobs import authoring, services
 from jobs.models import Author, Endpoint, Run, RunStatus, WorkerHeartbeat
@@ -81,6 +82,33 @@ def test_sigterm_saves_the_calls_in_flight_and_claims_no_more(
     assert Run.objects.filter(status=RunStatus.SUCCESS).count() == 10
     assert not Run.objects.filter(endpoint=late).exists()
     assert WorkerHeartbeat.objects.get().stopped_at is not None
+
+
+def test_claim_that_comes_back_after_the_sigterm_is_given_back(
+    make_due: MakeDue, start_scheduler: Start, target: HttpTarget
+) -> None:
+    scheduler = start_scheduler("--poll-interval", "0.2")
+    with transaction.atomic(), connection.cursor() as cursor:
+        # The claims of the scheduler wait for this, the plan of the endpoint does not.
+        cursor.execute("LOCK TABLE job_endpoints IN SHARE ROW EXCLUSIVE MODE")
+        endpoint = make_due(target.route("/ok", Reply(200)))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'job_endpoints'::regclass"
+        eventually(lambda: bool(count_of(waiting)))
+        scheduler.send(signal.SIGTERM)
+        scheduler.wait_for_line("worker_draining")
+    assert scheduler.wait(20) == 0
+    endpoint.refresh_from_db()
+    assert endpoint.lease_owner is None
+    assert endpoint.next_run_at is not None
+    assert not Run.objects.filter(status=RunStatus.RUNNING).exists()
+    assert target.requests == []
+
+
+def count_of(query: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        count: int = cursor.fetchone()[0]
+    return count
 
 
 def test_second_sigterm_ends_the_process_at_once(make_due: MakeDue, start_scheduler: Start, target: HttpTarget) -> None:
