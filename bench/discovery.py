@@ -15,10 +15,10 @@ from django.db import connection
 from bench import rows
 from bench.figures import Figure
 from bench.place import empty
-from planner import discovery
-from planner.policy import body_shape
-from planner.rulespass import BATCH, OVERLAP
-from planner.snapshots import NO_ID, Place, endpoints_with_recent_runs
+from planner.attention import discovery
+from planner.attention.policy import body_shape
+from planner.rules.rulespass import BATCH, OVERLAP
+from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs
 
 SIZES = (10_000, 100_000)
 SESSIONS_EACH = 3

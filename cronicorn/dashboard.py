@@ -22,9 +22,9 @@ from jobs.admin.words import ms_words, rate_words, tone_of
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.selectors import LIVE_FOR
 from planner.admin import advice_words
-from planner.budgets import budgets_of
+from planner.analyst.budgets import budgets_of
+from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Proposal, ProposalStatus
-from planner.modelstate import model_state
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000

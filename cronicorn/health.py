@@ -9,7 +9,7 @@ from jobs.api.refusals import error_body, plain_response
 from jobs.errors import Fault
 from jobs.models import WorkerKind
 from jobs.selectors import worker_states
-from planner.modelstate import model_state
+from planner.analyst.state import model_state
 
 
 @csrf_exempt

@@ -12,8 +12,8 @@ from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words, utc_words
-from planner import verdicts
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
+from planner.proposals import verdicts
 from scheduling.plan.wording import duration_words
 
 

@@ -17,10 +17,10 @@ from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import beat, farewell
 from jobs.models import WorkerKind
-from planner.rulespass import Passed, rules_pass
-from planner.scoring import score_the_ended
-from planner.snapshots import now
-from planner.verdicts import end_the_ended
+from planner.proposals.verdicts import end_the_ended
+from planner.rules.rulespass import Passed, rules_pass
+from planner.rules.snapshots import now
+from planner.scoring.scores import score_the_ended
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.base import ApiView, cut, described, show
-from planner import selectors, verdicts
+from planner import selectors
 from planner.api.inputs import ProposalQuery
 from planner.api.outputs import ProposalOutput, ProposalPage
+from planner.proposals import verdicts
 
 
 class ProposalsView(ApiView):

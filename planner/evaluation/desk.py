@@ -1,6 +1,7 @@
 """Where virtual planners ask for changes: judged by the real judgement, carried out on virtual rows. Pure.
 
-What `planner.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in both.
+What `planner.proposals.filing` does with the database, this does with the rows of a simulation; deciding is `judge` in
+both.
 """
 
 from collections import defaultdict
@@ -10,11 +11,10 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from planner.advice import TURNS_WITHIN
 from planner.evaluation.history import History
 from planner.evaluation.world import World
-from planner.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
-from planner.proposals import (
+from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
+from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
     WEEK,
@@ -27,6 +27,7 @@ from planner.proposals import (
     Speaker,
     Wish,
 )
+from planner.rules.advice import TURNS_WITHIN
 from scheduling.plan.decision import Source
 from scheduling.plan.governor import plan_next_run, planner_floor_ms
 from scheduling.plan.row import PlanRow, facts_of

@@ -1,6 +1,6 @@
 """What the model is told of an endpoint of a play, in its briefing and when it asks for more. Pure.
 
-As `planner.dossier` tells it from the database; a test holds the two together, word by word.
+As `planner.analyst.dossier` tells it from the database; a test holds the two together, word by word.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import takewhile
 from typing import Any
 
-from planner.briefing import (
+from planner.analyst.briefing import (
     LONG_BODY_LENGTH,
     MOST_ACTIONS,
     MOST_RUNS,

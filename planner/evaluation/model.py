@@ -6,8 +6,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from planner.briefing import messages
-from planner.conversation import Ask, Ended, EndStatus, Limits, converse
+from planner.analyst.briefing import messages
+from planner.analyst.conversation import Ask, Ended, EndStatus, Limits, converse
+from planner.attention.numbers import BODIES_REMEMBERED, usual_numbers
+from planner.attention.policy import (
+    AFTER_FAILED_SESSION,
+    Candidate,
+    LastSession,
+    Trigger,
+    body_shape,
+    next_look,
+    trigger_of,
+)
 from planner.evaluation.desk import Desk
 from planner.evaluation.dossier import (
     briefing_of,
@@ -18,18 +28,8 @@ from planner.evaluation.dossier import (
     siblings_of,
 )
 from planner.evaluation.history import PlayedRun
-from planner.judgement import Verdict
-from planner.numbers import BODIES_REMEMBERED, usual_numbers
-from planner.policy import (
-    AFTER_FAILED_SESSION,
-    Candidate,
-    LastSession,
-    Trigger,
-    body_shape,
-    next_look,
-    trigger_of,
-)
-from planner.proposals import (
+from planner.proposals.judgement import Verdict
+from planner.proposals.wishes import (
     Arguments,
     BadArgumentsError,
     GetLatestResponse,

@@ -7,7 +7,7 @@ from typing import Protocol
 from planner.evaluation.desk import Desk, Entry
 from planner.evaluation.history import History, PlayedRun
 from planner.evaluation.world import World, WorldTarget
-from planner.proposals import ClearHints, ProposeInterval
+from planner.proposals.wishes import ClearHints, ProposeInterval
 from scheduling.exchange.outcome import Outcome
 from scheduling.simulation.engine import Observer, SimulatedRun, Stage, simulate
 

@@ -13,14 +13,14 @@ from django.conf import settings
 from django.db.models import Max
 
 from jobs.models import Endpoint, EndpointStatus, PlannerMode, Run, RunStatus
-from planner.dossier import subject_of
+from planner.analyst.dossier import subject_of
 from planner.evaluation.desk import Entry
 from planner.evaluation.history import History, PlayedRun
 from planner.evaluation.play import Played
 from planner.evaluation.world import Member, Moment, Reply, Respond, Spell, World
-from planner.judgement import Verdict
 from planner.models import Proposal
-from planner.proposals import TOOLS, Speaker, Wish
+from planner.proposals.judgement import Verdict
+from planner.proposals.wishes import TOOLS, Speaker, Wish
 from scheduling.exchange.outcome import ErrorKind
 
 MOST_RUNS = 100_000

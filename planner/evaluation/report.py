@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from planner.conversation import EndStatus
+from planner.analyst.conversation import EndStatus
 from planner.evaluation.desk import Entry
 from planner.evaluation.model import Session
 from planner.evaluation.play import Played
 from planner.evaluation.world import Spell
-from planner.proposals import PauseUntil, ProposeInterval, ProposeNextTime
+from planner.proposals.wishes import PauseUntil, ProposeInterval, ProposeNextTime
 from scheduling.plan.wording import duration_words, instant_words
 from scheduling.simulation.timeline import LEGEND, TimeLine
 

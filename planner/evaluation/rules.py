@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 from jobs.rules import runs_needed
-from planner.advice import Advice, SeenRun, Watched, advise
 from planner.evaluation.desk import Desk
 from planner.evaluation.history import PlayedRun
-from planner.heuristics import RUNS_NEEDED
+from planner.rules.advice import Advice, SeenRun, Watched, advise
+from planner.rules.heuristics import RUNS_NEEDED
 
 PASS_EVERY = timedelta(seconds=2)
 

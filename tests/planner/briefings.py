@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from planner.briefing import ActionLine, Briefing, HealthLine, RunLine, SiblingLine
+from planner.analyst.briefing import ActionLine, Briefing, HealthLine, RunLine, SiblingLine
 
 NOW = datetime(2026, 10, 5, 7, 0, tzinfo=UTC)
 

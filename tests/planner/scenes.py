@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.models import Endpoint, PlannerMode, Run, RunResponse, RunStatus
-from planner.filing import file_proposal
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import ProposeInterval, Speaker
+from planner.proposals.filing import file_proposal
+from planner.proposals.wishes import ProposeInterval, Speaker
 from tests.support.factories import make_endpoint, make_run
 
 FASTER = ProposeInterval(interval_ms=30_000, reason="busy")

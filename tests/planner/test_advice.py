@@ -9,9 +9,9 @@ import pytest
 
 from jobs.conditions import Observation
 from jobs.rules import parse_rules
-from planner.advice import MOST_TURNS, Advice, SeenRun, Watched, advise
-from planner.judgement import InForce
-from planner.proposals import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
+from planner.proposals.judgement import InForce
+from planner.proposals.wishes import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
+from planner.rules.advice import MOST_TURNS, Advice, SeenRun, Watched, advise
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

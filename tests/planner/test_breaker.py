@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-import planner.breaker
-import planner.conversation
+import planner.analyst.breaker
+import planner.analyst.conversation
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import beat
 from jobs.models import WorkerKind
-from planner.breaker import FAILING_SECONDS, FAILURES_IN_A_ROW, RATE_LIMIT_SECONDS, REFUSED_SECONDS, Breaker
-from planner.conversation import ModelError
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.breaker import FAILING_SECONDS, FAILURES_IN_A_ROW, RATE_LIMIT_SECONDS, REFUSED_SECONDS, Breaker
+from planner.analyst.conversation import ModelError
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
 from planner.models import AnalysisSession
 from tests.planner.scenes import busy_endpoint
 from tests.support.model_server import ModelServer, completion, failure, submit
@@ -37,7 +37,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(planner.breaker, "monotonic_ns", clock)
+    monkeypatch.setattr(planner.analyst.breaker, "monotonic_ns", clock)
     return clock
 
 
@@ -108,7 +108,7 @@ def publish(name: str, facts: dict[str, Any]) -> None:
 def test_a_dead_model_is_asked_a_few_times_and_not_for_every_endpoint(
     model_server: ModelServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.001)
+    monkeypatch.setattr(planner.analyst.conversation, "RETRY_PAUSE", 0.001)
     for _ in range(20):
         busy_endpoint(rules=[])
     model_server.script(failure(500))

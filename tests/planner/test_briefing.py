@@ -14,8 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.briefing import LEVELS, MOST_PROMPT_TOKENS, Briefing, HealthLine, as_data, estimated_tokens, messages
-from planner.proposals import tool_schemas
+from planner.analyst.briefing import (
+    LEVELS,
+    MOST_PROMPT_TOKENS,
+    Briefing,
+    HealthLine,
+    as_data,
+    estimated_tokens,
+    messages,
+)
+from planner.proposals.wishes import tool_schemas
 from tests.planner.briefings import BRIEFINGS, QUIET
 
 GOLDEN = Path(__file__).with_name("golden")

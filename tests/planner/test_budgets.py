@@ -8,10 +8,10 @@ import pytest
 
 from accounts.models import User
 from cronicorn.runtime.stopping import Stop
-from planner.budgets import LEAST_TOKENS, budgets_of, owners_used_up
-from planner.discovery import LEASE_SECONDS
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.budgets import LEAST_TOKENS, budgets_of, owners_used_up
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
+from planner.attention.discovery import LEASE_SECONDS
 from planner.models import AnalysisSession
 from tests.planner.scenes import busy_endpoint, utc_now
 from tests.support.factories import make_endpoint, make_job, make_user

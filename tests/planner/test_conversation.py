@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from planner.conversation import (
+from planner.analyst.conversation import (
     RETRY_PAUSE,
     Answer,
     Carried,
@@ -19,7 +19,7 @@ from planner.conversation import (
     as_message,
     converse,
 )
-from planner.proposals import Arguments, BadArgumentsError, tool_schemas
+from planner.proposals.wishes import Arguments, BadArgumentsError, tool_schemas
 
 PACE = json.dumps({"interval_ms": 30_000, "reason": "the queue is long"})
 LIMITS = Limits(tokens=100_000)

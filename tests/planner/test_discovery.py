@@ -14,11 +14,11 @@ from django.db import connection
 
 from accounts.models import User
 from jobs.models import Author, Endpoint, Job, RunResponse
-from planner import discovery
-from planner.discovery import candidates, lease, release, remembered_numbers
+from planner.attention import discovery
+from planner.attention.discovery import candidates, lease, release, remembered_numbers
+from planner.attention.numbers import from_json, to_json, usual_numbers
+from planner.attention.policy import Candidate, LastSession, Trigger, body_shape, trigger_of
 from planner.models import AnalysisSession, Backend, SessionStatus
-from planner.numbers import from_json, to_json, usual_numbers
-from planner.policy import Candidate, LastSession, Trigger, body_shape, trigger_of
 from tests.planner.scenes import ran, utc_now
 from tests.support.factories import make_endpoint, make_job, make_user
 

@@ -7,9 +7,9 @@ import pytest
 
 from jobs import services as hints
 from jobs.models import Author, Endpoint, PlannerMode
-from planner.filing import file_proposal
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
+from planner.proposals.filing import file_proposal
+from planner.proposals.wishes import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint
 

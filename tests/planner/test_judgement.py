@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
-from planner.judgement import InForce, Judged, Standing, Verdict, judge, may_clear, pointless_pause, says_the_same
 from planner.models import ProposalStatus
-from planner.proposals import (
+from planner.proposals.judgement import (
+    InForce,
+    Judged,
+    Standing,
+    Verdict,
+    judge,
+    may_clear,
+    pointless_pause,
+    says_the_same,
+)
+from planner.proposals.wishes import (
     Bounds,
     ClearHints,
     PauseUntil,

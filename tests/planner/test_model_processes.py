@@ -14,16 +14,16 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client
 
-import planner.breaker
-import planner.conversation
+import planner.analyst.breaker
+import planner.analyst.conversation
 from cronicorn.runtime.clock import monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs import services
 from jobs.models import Endpoint
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal
-from planner.verdicts import end_the_ended
+from planner.proposals.verdicts import end_the_ended
 from tests.planner.scenes import busy_endpoint, ran, utc_now
 from tests.support.factories import make_user
 from tests.support.http_target import Answer, Received, Wire
@@ -212,8 +212,8 @@ def test_fifty_analyses_a_minute_at_two_seconds_of_latency(model_server: ModelSe
 def test_a_model_dead_for_a_day_leaves_baselines_and_is_told_since_when(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.001)
-    monkeypatch.setattr(planner.breaker, "FAILING_SECONDS", 0.0)
+    monkeypatch.setattr(planner.analyst.conversation, "RETRY_PAUSE", 0.001)
+    monkeypatch.setattr(planner.analyst.breaker, "FAILING_SECONDS", 0.0)
     endpoint = busy_endpoint(rules=[])
     model_server.script(completion(call("propose_interval", FASTER), submit()))
     planner_1 = analyst(model_server)

@@ -12,19 +12,19 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connection
 
-import planner.analysis
-import planner.conversation
-import planner.llm
+import planner.analyst.analysis
+import planner.analyst.conversation
+import planner.analyst.llm
 from accounts.vault import seal
 from cronicorn.runtime.stopping import Stop
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus
-from planner.briefing import estimated_tokens
-from planner.discovery import candidates, lease, release
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.briefing import estimated_tokens
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
+from planner.attention.discovery import candidates, lease, release
 from planner.models import AnalysisSession, Proposal, ProposalStatus, SessionStatus
-from planner.rulespass import rules_pass
+from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
 from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
 from tests.support import model_server as wire
@@ -185,8 +185,8 @@ def test_secrets_and_invisible_characters_do_not_leave(model_server: ModelServer
 def test_whatever_the_model_does_ends_in_a_stored_session(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(planner.llm, "REQUEST_SECONDS", 0.4)
-    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.01)
+    monkeypatch.setattr(planner.analyst.llm, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(planner.analyst.conversation, "RETRY_PAUSE", 0.01)
     endpoint = watched()
     answer, kind = FAULTS[fault]
     model_server.script(answer)
@@ -206,8 +206,8 @@ def test_whatever_the_model_does_ends_in_a_stored_session(
 def test_what_passes_is_asked_again_once_and_the_analysis_goes_on(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(planner.llm, "REQUEST_SECONDS", 0.4)
-    monkeypatch.setattr(planner.conversation, "RETRY_PAUSE", 0.01)
+    monkeypatch.setattr(planner.analyst.llm, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(planner.analyst.conversation, "RETRY_PAUSE", 0.01)
     endpoint = watched()
     model_server.script(FAULTS[fault][0], completion(call("propose_interval", FASTER), submit()))
     assert analyse(model_server) == 1
@@ -243,7 +243,7 @@ def test_an_endpoint_deleted_in_the_middle_disturbs_nothing(model_server: ModelS
 
 def test_a_fault_of_our_own_leaves_no_session_open(model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint = watched()
-    monkeypatch.setattr(planner.analysis, "file_proposal", lambda **_: 1 / 0)
+    monkeypatch.setattr(planner.analyst.analysis, "file_proposal", lambda **_: 1 / 0)
     model_server.script(completion(call("propose_interval", FASTER), submit()))
     assert analyse(model_server) == 0
     session = AnalysisSession.objects.get()
@@ -469,7 +469,7 @@ def test_a_planner_killed_before_its_verdict_leaves_hint_and_record_together(
     model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = watched()
-    monkeypatch.setattr(planner.analysis, "_finish", lambda *_: (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr(planner.analyst.analysis, "_finish", lambda *_: (_ for _ in ()).throw(SystemExit))
     model_server.script(completion(call("propose_interval", FASTER), submit()))
     with pytest.raises(SystemExit):
         analyse(model_server)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from planner.numbers import Usual, Way, from_json, numbers_in, numbers_out_of_range, to_json, usual_numbers
+from planner.attention.numbers import Usual, Way, from_json, numbers_in, numbers_out_of_range, to_json, usual_numbers
 
 
 def bodies(*values: Any) -> list[str]:

@@ -11,8 +11,8 @@ from accounts.models import User
 from accounts.vault import seal
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, PlannerMode
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal
 from tests.planner.hostile import BODIES, UNSEEN, obey
 from tests.planner.scenes import ran, utc_now

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from planner.numbers import usual_numbers
-from planner.policy import (
+from planner.attention.numbers import usual_numbers
+from planner.attention.policy import (
     MOST_BY_THEIR_BODIES,
     Candidate,
     LastSession,

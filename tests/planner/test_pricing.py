@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from planner.pricing import Prices
+from planner.analyst.pricing import Prices
 
 PRICES = Prices((0.15, 0.6), (("large", 2.5, 10.0), ("local", 0.0, 0.0)))
 

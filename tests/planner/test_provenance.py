@@ -9,8 +9,8 @@ from django.test import Client
 from jobs import services as hints
 from jobs.models import Author, Endpoint, RunStatus
 from planner.models import AnalysisSession, Proposal
-from planner.proposals import PauseUntil, Speaker
-from planner.rulespass import rules_pass
+from planner.proposals.wishes import PauseUntil, Speaker
+from planner.rules.rulespass import rules_pass
 from planner.templatetags.provenance import speaker
 from tests.planner.scenes import busy_endpoint, file, ran, utc_now
 from tests.support.factories import make_endpoint, make_job

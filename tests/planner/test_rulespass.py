@@ -12,10 +12,10 @@ from django.db import connection
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus, WorkerHeartbeat
 from jobs.replan import replan
-from planner.advice import MOST_TURNS, Advice, Watched, advise
-from planner.discovery import candidates
+from planner.attention.discovery import candidates
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
-from planner.rulespass import rules_pass
+from planner.rules.advice import MOST_TURNS, Advice, Watched, advise
+from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
 from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
@@ -203,7 +203,7 @@ def test_one_endpoint_that_breaks_the_pass_disturbs_no_other(
             raise RuntimeError("A fault of ours.")
         return advise(item, *args, **options)
 
-    monkeypatch.setattr("planner.rulespass.advise", advise_or_break)
+    monkeypatch.setattr("planner.rules.rulespass.advise", advise_or_break)
     assert look() == 1
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms == 30_000

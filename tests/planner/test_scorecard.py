@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.proposals import PauseUntil, ProposeInterval, ProposeNextTime
-from planner.scorecard import Baseline, Change, Direction, HintKind, HintLife, Met, Stretch, score
+from planner.proposals.wishes import PauseUntil, ProposeInterval, ProposeNextTime
+from planner.scoring.scorecard import Baseline, Change, Direction, HintKind, HintLife, Met, Stretch, score
 from scheduling.cron.cadence import parse_cadence
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 
 from jobs.models import Endpoint
-from planner import rulespass
-from planner.rulespass import rules_pass
-from planner.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen
+from planner.rules import rulespass
+from planner.rules.rulespass import rules_pass
+from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen
 from tests.planner.scenes import QUEUE_RULE, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
 

@@ -9,8 +9,8 @@ from jobs import services as hints
 from jobs.errors import ConflictError
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import PauseUntil, ProposeNextTime
-from planner.verdicts import approve, end_the_ended, reject, undo
+from planner.proposals.verdicts import approve, end_the_ended, reject, undo
+from planner.proposals.wishes import PauseUntil, ProposeNextTime
 from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint, make_user
 

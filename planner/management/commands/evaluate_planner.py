@@ -14,14 +14,14 @@ from django.core.management.base import BaseCommand, CommandError
 
 from jobs.errors import InvalidInputError
 from jobs.models import Endpoint
+from planner.analyst.llm import Model, ModelAccess
 from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import Planner, Played, play
 from planner.evaluation.record import TooManyRunsError, recorded
 from planner.evaluation.report import Comparison
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
-from planner.llm import Model, ModelAccess
-from planner.snapshots import now
+from planner.rules.snapshots import now
 
 MOST_HOURS = 24 * 31
 PLANNERS = ("rules", "model", "both", "none")

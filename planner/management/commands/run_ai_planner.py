@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
 from planner.worker import Planner, PlannerOptions
 
 

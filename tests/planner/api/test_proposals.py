@@ -9,7 +9,7 @@ import pytest
 from accounts.models import Scope
 from jobs.models import Endpoint, PlannerMode
 from planner.models import Proposal
-from planner.rulespass import rules_pass
+from planner.rules.rulespass import rules_pass
 from tests.planner.scenes import busy_endpoint, file, offered, utc_now
 from tests.support.api import Api, faults
 from tests.support.factories import Cast, make_cast, make_endpoint, make_job

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from planner.conversation import Answer, Ask
-from planner.llm import Model, ModelAccess
+from planner.analyst.conversation import Answer, Ask
+from planner.analyst.llm import Model, ModelAccess
 from tests.support.http_target import Reply
 from tests.support.model_server import ModelServer, call, completion, submit
 

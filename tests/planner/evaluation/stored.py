@@ -10,9 +10,9 @@ from planner.evaluation.desk import Entry
 from planner.evaluation.history import PlayedRun
 from planner.evaluation.play import Played
 from planner.evaluation.world import Member
-from planner.filing import stored_arguments
 from planner.models import Proposal
-from planner.proposals import MINUTE_MS, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime
+from planner.proposals.filing import stored_arguments
+from planner.proposals.wishes import MINUTE_MS, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime
 from scheduling.plan.row import PlanRow
 from tests.support.factories import make_job, make_user
 

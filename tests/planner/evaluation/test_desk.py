@@ -12,8 +12,8 @@ from planner.evaluation.history import PlayedRun
 from planner.evaluation.play import Played, play
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.world import Member, Moment, Reply, World
-from planner.judgement import Judged, Verdict
-from planner.proposals import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
+from planner.proposals.judgement import Judged, Verdict
+from planner.proposals.wishes import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
 from scheduling.simulation import scenario
 
 EVERY_TEN = {"baseline_interval_ms": 600_000}

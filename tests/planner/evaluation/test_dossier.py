@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from jobs.models import Endpoint, Run
-from planner import dossier as real
-from planner.briefing import Briefing, messages
+from planner.analyst import dossier as real
+from planner.analyst.briefing import Briefing, messages
 from planner.evaluation import dossier
 from planner.evaluation.desk import Desk
 from planner.evaluation.history import History, PlayedRun

@@ -13,6 +13,8 @@ import pytest
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint
 from jobs.replan import replan
+from planner.analyst.llm import ModelAccess
+from planner.analyst.modelpass import Analyst
 from planner.evaluation.desk import Desk, Entry
 from planner.evaluation.history import History, PlayedRun
 from planner.evaluation.model import ModelPlanner
@@ -20,12 +22,10 @@ from planner.evaluation.play import Played, play
 from planner.evaluation.rules import PASS_EVERY, RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import World
-from planner.filing import stored_arguments
-from planner.llm import ModelAccess
-from planner.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal
-from planner.rulespass import rules_pass
-from planner.verdicts import end_the_ended
+from planner.proposals.filing import stored_arguments
+from planner.proposals.verdicts import end_the_ended
+from planner.rules.rulespass import rules_pass
 from scheduling.exchange.outcome import Blame, ErrorKind, Timings
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.settlement import Result, settle

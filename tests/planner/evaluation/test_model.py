@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from planner.conversation import Answer, ModelError, ToolCall
+from planner.analyst.conversation import Answer, ModelError, ToolCall
 from planner.evaluation.desk import Desk
 from planner.evaluation.history import PlayedRun
 from planner.evaluation.model import ModelPlanner

@@ -13,8 +13,8 @@ from planner.evaluation.record import TooManyRunsError, recorded
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import Spell
-from planner.judgement import Verdict
-from planner.proposals import ProposeInterval, Speaker
+from planner.proposals.judgement import Verdict
+from planner.proposals.wishes import ProposeInterval, Speaker
 from tests.planner.evaluation.stored import Filed, store_endpoints, store_runs, store_state
 from tests.support.factories import make_endpoint
 

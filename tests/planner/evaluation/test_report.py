@@ -12,7 +12,7 @@ from planner.evaluation.report import Comparison, Noticed, noticed
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import Member, Moment, Reply, Spell, World
-from planner.proposals import PauseUntil, ProposeInterval, ProposeNextTime, Speaker
+from planner.proposals.wishes import PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 
 
 def world(*spells: Spell) -> World:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from cronicorn.env import PROJECT_DIR
-from planner import advice
 from planner.evaluation import world
 from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import play
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
+from planner.rules import advice
 from scheduling.simulation.scenario import Event, RunNow
 from tests.planner.evaluation.script import POLICIES, answering, asking
 from tests.support.model_server import ModelServer

@@ -1,7 +1,7 @@
 """The only writer of new proposals: a proposal and the hint that it becomes are one transaction, both or neither.
 
-Everything is judged from the fresh row under its lock, by `planner.judgement`. Hints themselves are written by
-`jobs.services`, so that every one of them re-plans its endpoint.
+Everything is judged from the fresh row under its lock, by `planner.proposals.judgement`. Hints themselves are written
+by `jobs.services`, so that every one of them re-plans its endpoint.
 """
 
 import logging
@@ -20,10 +20,10 @@ from cronicorn.runtime.clock import database_now
 from jobs import services
 from jobs.models import Author, Endpoint, EndpointStatus, JobStatus
 from jobs.replan import plan
-from planner.inforce import advised_on
-from planner.judgement import Judged, Standing, Verdict, judge, may_clear
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import (
+from planner.proposals.inforce import advised_on
+from planner.proposals.judgement import Judged, Standing, Verdict, judge, may_clear
+from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
     WEEK,

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, PlannerMode, Run, RunStatus
 from planner.models import Cause, Proposal, ProposalStatus, Tool
-from planner.scorecard import FLAPS_WITHIN
-from planner.scoring import _ENDED, CauseScore, score_the_ended, scorecard_of_endpoint, scorecard_of_planner
-from planner.verdicts import end_the_ended
+from planner.proposals.verdicts import end_the_ended
+from planner.scoring.scorecard import FLAPS_WITHIN
+from planner.scoring.scores import _ENDED, CauseScore, score_the_ended, scorecard_of_endpoint, scorecard_of_planner
 from planner.worker import Planner, PlannerOptions
 from tests.support.factories import make_endpoint, make_run
 

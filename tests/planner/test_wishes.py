@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.models import Cause, Tool
-from planner.proposals import (
+from planner.proposals.wishes import (
     TOOLS,
     WISHES,
     BadArgumentsError,

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from cronicorn.logging import Event, log_event
 from planner.models import Cause
-from planner.scorecard import Baseline, Change, HintKind, HintLife, Stretch, score
+from planner.scoring.scorecard import Baseline, Change, HintKind, HintLife, Stretch, score
 from scheduling.cron.cadence import parse_cadence
 
 logger = logging.getLogger(__name__)

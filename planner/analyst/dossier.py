@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts.vault import SecretUnavailableError, unseal
 from jobs.models import BaselineKind, Endpoint, EndpointStatus, PlannerMode, Run, RunResponse, RunStatus
-from planner.briefing import (
+from planner.analyst.briefing import (
     LONG_BODY_LENGTH,
     MOST_ACTIONS,
     MOST_RUNS,
@@ -23,9 +23,9 @@ from planner.briefing import (
     SiblingLine,
     as_data,
 )
-from planner.inforce import advised_on
+from planner.analyst.pricing import Prices
 from planner.models import Proposal
-from planner.pricing import Prices
+from planner.proposals.inforce import advised_on
 from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)

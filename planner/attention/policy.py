@@ -8,7 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from uuid import UUID
 
-from planner.numbers import Usual, numbers_out_of_range
+from planner.attention.numbers import Usual, numbers_out_of_range
 from scheduling.exchange.bodies import Unparsable, safe_json
 
 # Between two analyses of one endpoint, whatever happens to it: a storm of failures is no storm of analyses.

@@ -13,10 +13,10 @@ from django.db import Error, transaction
 
 from cronicorn.logging import Event, log_event
 from jobs.models import Endpoint
-from planner.advice import Advice, Watched, advise
-from planner.filing import Filed, file_proposal, locked_endpoint
 from planner.models import AnalysisSession, Backend, Proposal, SessionStatus
-from planner.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
+from planner.proposals.filing import Filed, file_proposal, locked_endpoint
+from planner.rules.advice import Advice, Watched, advise
+from planner.rules.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from planner.numbers import BODIES_REMEMBERED, from_json, to_json, usual_numbers
-from planner.policy import (
+from planner.attention.numbers import BODIES_REMEMBERED, from_json, to_json, usual_numbers
+from planner.attention.policy import (
     MOST_IN_A_PASS,
     MOST_LOOKS_AN_HOUR,
     MOST_OF_A_JOB,

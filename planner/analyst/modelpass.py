@@ -9,14 +9,14 @@ from django.db import connection
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
-from planner.analysis import Analysed, Task, analyse
-from planner.breaker import Breaker
-from planner.budgets import owners_used_up
-from planner.discovery import candidates, lease
-from planner.llm import ModelAccess
-from planner.modelstate import service_mark, word_of_others
-from planner.policy import Candidate, Trigger, trigger_of
-from planner.snapshots import now
+from planner.analyst.analysis import Analysed, Task, analyse
+from planner.analyst.breaker import Breaker
+from planner.analyst.budgets import owners_used_up
+from planner.analyst.llm import ModelAccess
+from planner.analyst.state import service_mark, word_of_others
+from planner.attention.discovery import candidates, lease
+from planner.attention.policy import Candidate, Trigger, trigger_of
+from planner.rules.snapshots import now
 
 logger = logging.getLogger(__name__)
 

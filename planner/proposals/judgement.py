@@ -1,6 +1,6 @@
 """What is to become of a wish, given what stands on its endpoint: mode, hold, bounds, rank of what is in force. Pure.
 
-`planner.filing` judges from the locked row; an evaluation judges from a row that it makes up.
+`planner.proposals.filing` judges from the locked row; an evaluation judges from a row that it makes up.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from planner.proposals import (
+from planner.proposals.wishes import (
     Bounded,
     Bounds,
     ClearHints,

@@ -8,9 +8,9 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.models import Author, Endpoint
-from planner.judgement import InForce
 from planner.models import Proposal
-from planner.proposals import Speaker
+from planner.proposals.judgement import InForce
+from planner.proposals.wishes import Speaker
 
 
 @dataclass(frozen=True, slots=True)

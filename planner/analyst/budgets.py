@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from planner.discovery import LEASE_SECONDS
+from planner.attention.discovery import LEASE_SECONDS
 
 # Less than the question and the answer of the usual analysis is no budget.
 LEAST_TOKENS = 3_000

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from jobs import services
 from jobs.errors import ConflictError
 from jobs.models import Endpoint
-from planner.filing import apply, locked_endpoint, standing_of, stored_arguments
-from planner.judgement import Standing, pointless_pause
 from planner.models import Proposal, ProposalStatus
-from planner.proposals import TOOLS, Bounded, PauseUntil, Refusal, Speaker, Wish, bound
+from planner.proposals.filing import apply, locked_endpoint, standing_of, stored_arguments
+from planner.proposals.judgement import Standing, pointless_pause
+from planner.proposals.wishes import TOOLS, Bounded, PauseUntil, Refusal, Speaker, Wish, bound
 
 
 def approve(*, proposal_id: UUID, by: UUID) -> Proposal:

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from jobs.conditions import Observation
 from jobs.rules import Clear, Pause, Rule, RuleVerdict, SetInterval, verdicts
-from planner.heuristics import slow_down, wait_as_asked
-from planner.judgement import InForce, may_clear, says_the_same
-from planner.proposals import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
+from planner.proposals.judgement import InForce, may_clear, says_the_same
+from planner.proposals.wishes import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
+from planner.rules.heuristics import slow_down, wait_as_asked
 
 SLOW_TTL = timedelta(hours=1)
 DAY_MINUTES = 1_440

@@ -6,7 +6,7 @@ Each process has its own. What it found out by itself it publishes in its heartb
 import threading
 
 from cronicorn.runtime.clock import monotonic_ns
-from planner.conversation import ModelError
+from planner.analyst.conversation import ModelError
 
 REFUSED_SECONDS = 600.0
 FAILING_SECONDS = 300.0

@@ -18,11 +18,10 @@ from cronicorn.runtime.clock import monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.conditions import visible
 from jobs.models import Endpoint
-from planner.briefing import PROMPT_VERSION, Briefing, messages
-from planner.budgets import LEAST_TOKENS, budgets_of, locked_budgets_of
-from planner.conversation import Carried, Ended, Limits, ModelError, converse
-from planner.discovery import release, remembered_numbers
-from planner.dossier import (
+from planner.analyst.briefing import PROMPT_VERSION, Briefing, messages
+from planner.analyst.budgets import LEAST_TOKENS, budgets_of, locked_budgets_of
+from planner.analyst.conversation import Carried, Ended, Limits, ModelError, converse
+from planner.analyst.dossier import (
     Subject,
     briefing_of,
     latest_response,
@@ -31,12 +30,13 @@ from planner.dossier import (
     sibling_responses,
     subject_of,
 )
-from planner.filing import bounds_of, file_proposal
-from planner.inforce import advised_on
-from planner.llm import MOST_COMPLETION_TOKENS, Model, ModelAccess
+from planner.analyst.llm import MOST_COMPLETION_TOKENS, Model, ModelAccess
+from planner.attention.discovery import release, remembered_numbers
+from planner.attention.policy import AFTER_FAILED_SESSION, Trigger, body_shape, next_look
 from planner.models import AnalysisSession, Backend, SessionStatus
-from planner.policy import AFTER_FAILED_SESSION, Trigger, body_shape, next_look
-from planner.proposals import (
+from planner.proposals.filing import bounds_of, file_proposal
+from planner.proposals.inforce import advised_on
+from planner.proposals.wishes import (
     Arguments,
     BadArgumentsError,
     GetLatestResponse,
@@ -46,7 +46,7 @@ from planner.proposals import (
     Wish,
     tool_schemas,
 )
-from planner.snapshots import now, sibling_named
+from planner.rules.snapshots import now, sibling_named
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from planner.briefing import estimated_tokens
-from planner.proposals import Arguments, BadArgumentsError, SubmitAnalysis, Wish, read_arguments
+from planner.analyst.briefing import estimated_tokens
+from planner.proposals.wishes import Arguments, BadArgumentsError, SubmitAnalysis, Wish, read_arguments
 
 RETRY_PAUSE = 1.0
 

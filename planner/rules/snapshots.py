@@ -12,9 +12,9 @@ from jobs.conditions import Observation
 from jobs.errors import InvalidInputError
 from jobs.models import Endpoint
 from jobs.rules import Rule, parse_rules, runs_needed
-from planner.advice import TURNS_WITHIN, SeenRun, Watched
-from planner.heuristics import RUNS_NEEDED
-from planner.inforce import advised_on, proposals_behind, turns_of
+from planner.proposals.inforce import advised_on, proposals_behind, turns_of
+from planner.rules.advice import TURNS_WITHIN, SeenRun, Watched
+from planner.rules.heuristics import RUNS_NEEDED
 from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
 

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils.crypto import salted_hmac
 
 from jobs.selectors import LIVE_FOR
-from planner.llm import ModelAccess
+from planner.analyst.llm import ModelAccess
 
 # One failure is an accident, unless the service refused us.
 FAILURES_THAT_TELL = 3

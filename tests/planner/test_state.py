@@ -10,9 +10,9 @@ from django.test import Client
 
 from jobs.heartbeats import beat, farewell
 from jobs.models import WorkerKind
-from planner.llm import ModelAccess
+from planner.analyst.llm import ModelAccess
+from planner.analyst.state import ModelWord, model_state, service_mark, word_of_others
 from planner.models import AnalysisSession
-from planner.modelstate import ModelWord, model_state, service_mark, word_of_others
 from tests.planner.scenes import utc_now
 from tests.support.factories import make_endpoint, make_job, make_user
 

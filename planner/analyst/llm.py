@@ -10,8 +10,8 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 
-from planner.conversation import Answer, ModelError, ToolCall
-from planner.modelwire import Allowance, BoundedTransport
+from planner.analyst.conversation import Answer, ModelError, ToolCall
+from planner.analyst.wire import Allowance, BoundedTransport
 
 REQUEST_SECONDS = 20.0
 MOST_ANSWER_BYTES = 2_000_000
