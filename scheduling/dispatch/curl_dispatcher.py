@@ -27,7 +27,7 @@ from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import Call, Outcome
 
 SPARE_LOOKUPS = 256
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
 _NEVER_NS = 2**63
 
 logger = logging.getLogger(__name__)

@@ -79,18 +79,21 @@ _WAITING = f"""
     FROM job_endpoints
     WHERE lease_owner IS NULL AND next_run_at IS NOT NULL AND next_run_at <= (SELECT until FROM clock)
 """
+# The oldest of every lane that may still give something. What is picked is locked: the lanes beside the open one add no
+# more than four windows together, if they are not more than that.
 _OLDEST = f"""
 oldest AS MATERIALIZED (
     SELECT waiting.* FROM lanes
     LEFT JOIN UNNEST(%(lanes)s::text[], %(left)s::integer[]) AS share(lane, remaining) ON share.lane = lanes.lane
     CROSS JOIN LATERAL (
         {_WAITING} AND lane = lanes.lane
-        ORDER BY next_run_at LIMIT LEAST(%(window)s, COALESCE(share.remaining, %(window)s))
+        ORDER BY next_run_at LIMIT CASE
+            WHEN lanes.lane = '{OPEN_LANE}' THEN %(window)s
+            ELSE LEAST(share.remaining, %(window)s, GREATEST(4 * %(window)s / (SELECT count(*) FROM lanes), 1)) END
         FOR NO KEY UPDATE SKIP LOCKED
     ) waiting
-    WHERE lanes.lane <> ALL(%(passed_over)s)
     ORDER BY waiting.next_run_at LIMIT %(window)s
-)
+),
 """
 # The oldest of whoever may still get something, however many rows stand in front in the open lane: these are read.
 _BEHIND = f"""
@@ -98,10 +101,32 @@ behind AS MATERIALIZED (
     {_WAITING} AND lane = '{OPEN_LANE}' AND owner_id <> ALL(%(full_owners)s) AND host <> ALL(%(full_hosts)s)
     ORDER BY next_run_at LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
-)
+),
 """
-
-
+# The first of each owner who may still get something, then the second of each, wherever they wait.
+_FIRSTS = """
+firsts AS MATERIALIZED (
+    SELECT turns.id FROM (
+        SELECT open.id, open.next_run_at, row_number() OVER (PARTITION BY owner_id ORDER BY open.next_run_at) AS turn
+        FROM lanes
+        LEFT JOIN UNNEST(%(lanes)s::text[], %(left)s::integer[]) AS share(lane, remaining) ON share.lane = lanes.lane
+        CROSS JOIN LATERAL (
+            SELECT id, owner_id, next_run_at FROM job_endpoints
+            WHERE lane = lanes.lane AND lease_owner IS NULL AND next_run_at IS NOT NULL
+                AND next_run_at <= (SELECT until FROM clock)
+                AND owner_id <> ALL(%(full_owners)s) AND host <> ALL(%(full_hosts)s)
+        ) open
+        WHERE COALESCE(share.remaining, 1) > 0
+    ) turns
+    WHERE turn <= %(per_owner)s ORDER BY turn, next_run_at LIMIT %(limit)s
+),
+"""
+_PICKED = {
+    "oldest": f"{_OLDEST} picked AS (SELECT * FROM oldest)",
+    "search": f"{_OLDEST} {_BEHIND} picked AS (SELECT * FROM oldest UNION SELECT * FROM behind)",
+    "newcomers": f"{_FIRSTS} picked AS MATERIALIZED ("
+    f"{_WAITING} AND id IN (SELECT id FROM firsts) FOR NO KEY UPDATE SKIP LOCKED)",
+}
 # Moves what is over the share of its owner or host to their lane.
 _PARKED = """
 parked AS (
@@ -113,15 +138,13 @@ parked AS (
 """
 
 
-def _statement(*, behind: bool, park: bool) -> str:
-    both = f"{_BEHIND}, picked AS (SELECT * FROM oldest UNION SELECT * FROM behind)"
+def _statement(picked: str, *, park: bool) -> str:
     return f"""
 WITH RECURSIVE clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => %(horizon)s) AS until FROM (SELECT clock_timestamp() AS now) read
 ),
 {_LANES},
-{_OLDEST},
-{both if behind else "picked AS (SELECT * FROM oldest)"},
+{_PICKED[picked]},
 -- Owners first: a row that waits for its owner takes no place of its host.
 judged AS MATERIALIZED (
     SELECT by_owner.*, COALESCE(h.held, 0)
@@ -137,7 +160,8 @@ judged AS MATERIALIZED (
 ),
 {_PARKED if park else ""}
 due AS MATERIALIZED (
-    SELECT id, started_before, oneshot FROM judged WHERE owner_free AND host_free ORDER BY next_run_at LIMIT %(limit)s
+    SELECT id, uses_oneshot, started_before, slot_before, retries_before, consumed
+    FROM judged WHERE owner_free AND host_free ORDER BY next_run_at LIMIT %(limit)s
 ),
 claimed AS (
     UPDATE job_endpoints e SET
@@ -149,18 +173,18 @@ claimed AS (
         last_started_at = GREATEST(clock.now, e.next_run_at),
         manual_run_at = CASE WHEN NOT {_MANUAL} THEN e.manual_run_at END,
         manual_run_by = CASE WHEN NOT {_MANUAL} THEN e.manual_run_by END,
-        ai_hint_next_run_at = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_at END,
-        ai_hint_next_run_expires_at = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_expires_at END,
-        ai_hint_next_run_reason = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_reason END,
-        ai_hint_next_run_set_by = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_set_by END,
-        ai_hint_next_run_proposal_id = CASE WHEN due.oneshot IS NULL THEN e.ai_hint_next_run_proposal_id END,
+        ai_hint_next_run_at = CASE WHEN NOT due.uses_oneshot THEN e.ai_hint_next_run_at END,
+        ai_hint_next_run_expires_at = CASE WHEN NOT due.uses_oneshot THEN e.ai_hint_next_run_expires_at END,
+        ai_hint_next_run_reason = CASE WHEN NOT due.uses_oneshot THEN e.ai_hint_next_run_reason END,
+        ai_hint_next_run_set_by = CASE WHEN NOT due.uses_oneshot THEN e.ai_hint_next_run_set_by END,
+        ai_hint_next_run_proposal_id = CASE WHEN NOT due.uses_oneshot THEN e.ai_hint_next_run_proposal_id END,
         retries_used = CASE WHEN e.next_source IN ('{Source.RETRY}', '{Source.MANUAL}') THEN e.retries_used ELSE 0 END,
         retry_at = CASE WHEN {_MANUAL} THEN e.retry_at END,
         retry_slot_at = CASE WHEN {_MANUAL} THEN e.retry_slot_at END,
         retry_attempt = CASE WHEN {_MANUAL} THEN e.retry_attempt END
     FROM due, clock
     WHERE e.id = due.id
-    RETURNING e.*, clock.now AS claimed_at, due.started_before, due.oneshot
+    RETURNING e.*, clock.now AS claimed_at, due.started_before, due.slot_before, due.retries_before, due.consumed
 ),
 started AS (
     INSERT INTO runs (endpoint_id, owner_id, scheduled_for, due_at, attempt, source, status, claimed_at, worker, fence,
@@ -177,7 +201,7 @@ SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c
        ARRAY(SELECT ARRAY[k.id::text, k.sealed] FROM signing_keys k
              WHERE k.owner_id = c.owner_id AND (k.retires_at IS NULL OR k.retires_at > c.claimed_at)
              ORDER BY k.created_at DESC, k.id DESC),
-       c.started_before, c.oneshot,
+       c.started_before, c.slot_before, c.retries_before, c.consumed,
        c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
@@ -185,15 +209,21 @@ ORDER BY c.next_run_at
 
 
 class Reach(Enum):
-    """How far a claim looks: at the oldest due rows, or also at what stands behind any number of rows that must wait.
+    """How far a claim looks: at the OLDEST due rows, or also at what stands behind any number that have to wait.
 
-    A SEARCH moves SEARCH_WINDOW of those in front out of the way. One for NEWCOMERS leaves them where they are: they
-    have to wait only until a regular claim comes by.
+    A SEARCH moves SEARCH_WINDOW of those in front out of the way. One for NEWCOMERS goes by owners, a call for each
+    before a second for anybody, and moves nothing: those in front wait only until a regular claim comes by.
     """
 
-    OLDEST = _statement(behind=False, park=True)
-    SEARCH = _statement(behind=True, park=True)
-    NEWCOMERS = _statement(behind=True, park=False)
+    OLDEST = _statement("oldest", park=True)
+    SEARCH = _statement("search", park=True)
+    NEWCOMERS = _statement("newcomers", park=False)
+
+
+class Claimed(list[Claim]):
+    """The claims, oldest first; `written_off` counts slots that are missed instead."""
+
+    written_off = 0
 
 
 def claim_due(
@@ -204,7 +234,7 @@ def claim_due(
     horizon: timedelta = timedelta(0),
     share: Share | None = None,
     reach: Reach = Reach.OLDEST,
-) -> list[Claim]:
+) -> Claimed:
     """Claims up to `limit` endpoints that are due within `horizon`, oldest first, each owner and host within its share.
 
     Slots that passed while nobody could claim are folded into one run, or written off as missed where the owner set a
@@ -219,7 +249,6 @@ def claim_due(
             {
                 "limit": limit,
                 "window": max(limit, SEARCH_WINDOW) if reach is Reach.SEARCH else limit,
-                "passed_over": [OPEN_LANE] if reach is Reach.NEWCOMERS else [],
                 "worker": worker,
                 "lease": lease.total_seconds(),
                 "horizon": horizon.total_seconds(),
@@ -235,17 +264,18 @@ def claim_due(
                 "left": list(left.values()),
             },
         )
-        rows = [(_claim(values[:23]), Grid(*values[23:])) for values in cursor.fetchall()]
+        rows = [(_claim(values[:25]), Grid(*values[25:])) for values in cursor.fetchall()]
         late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
         if late:
             lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
-    claims = []
+    claims = Claimed()
     for claim, _ in rows:
         slot = late.get(claim.run_id) if claim.run_id is not None else None
         if slot is None:
             claims.append(claim)
         elif not slot.tardy.missed:
             claims.append(replace(claim, slot_at=slot.tardy.latest_at))
+    claims.written_off = len(rows) - len(claims)
     return claims
 
 
@@ -265,7 +295,7 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
 
 
 def _claim(found: Sequence[Any]) -> Claim:
-    values = [*found[:-2], UsedUp(*found[-2:])]
+    values = [*found[:-4], UsedUp(*found[-4:])]
     for index in (11, 16):
         values[index] = json.loads(values[index]) if values[index] is not None else None
     return Claim(*values)

@@ -13,7 +13,7 @@ from scheduling.plan.decision import Source
 
 # What must be true of a claimed call at the moment when it starts; rows come back only where it no longer is.
 _RECHECK = f"""
-SELECT h.run_id, e.url, e.method, e.headers::text, e.headers_sealed, e.body, e.timeout_ms, e.max_response_bytes,
+SELECT h.run_id, e.url, e.host, e.method, e.headers::text, e.headers_sealed, e.body, e.timeout_ms, e.max_response_bytes,
        e.success_criteria::text, e.config_version,
        (e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s) AS lost,
        (e.status <> 'active' OR j.status <> 'active'
@@ -61,10 +61,11 @@ def recheck(*, worker: str, waiting: Mapping[UUID, Claim]) -> Rechecked:
 
 
 def _edited(claim: Claim, values: list[Any]) -> Claim:
-    url, method, headers, sealed, body, timeout_ms, max_bytes, criteria, version = values
+    url, host, method, headers, sealed, body, timeout_ms, max_bytes, criteria, version = values
     return replace(
         claim,
         url=url,
+        host=host,
         method=method,
         headers=json.loads(headers),
         headers_sealed=sealed,

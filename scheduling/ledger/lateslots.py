@@ -58,16 +58,20 @@ def judge(
     """Looks at a run that is claimed at `now`; None when it is in time, or stands for no slot of the grid."""
     if source not in OVERDUE_SOURCES:
         return None
-    tardy = judge_tardiness(
-        slot_at=slot_at,
-        # What jitter or a pause adds to a slot is not lateness.
-        now=now - (due_at - slot_at),
-        interval_ms=grid.interval_ms,
-        anchor_at=grid.anchor_at,
-        cadence=grid.cadence,
-        ends_at=grid.ends_at,
-        grace_ms=grid.grace_ms,
-    )
+    try:
+        tardy = judge_tardiness(
+            slot_at=slot_at,
+            # What jitter or a pause adds to a slot is not lateness.
+            now=now - (due_at - slot_at),
+            interval_ms=grid.interval_ms,
+            anchor_at=grid.anchor_at,
+            cadence=grid.cadence,
+            ends_at=grid.ends_at,
+            grace_ms=grid.grace_ms,
+        )
+    except (ArithmeticError, ValueError):
+        # A row whose times no calendar holds must not fail the batch that it is in.
+        return None
     return LateSlot(run_id, endpoint_id, tardy, used_up) if tardy is not None else None
 
 
@@ -108,7 +112,7 @@ def _plan_past(cursor: Any, missed: Sequence[LateSlot], now: datetime) -> None:
 
     Nothing was called: the last start stays what it was, a one-shot hint waits on, failures are not touched.
     """
-    put_back(cursor, {slot.endpoint_id: slot.used_up for slot in missed})
+    put_back(cursor, {slot.endpoint_id: slot.used_up for slot in missed}, slots=False)
     cursor.execute(
         f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
         [[slot.endpoint_id for slot in missed]],

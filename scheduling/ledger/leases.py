@@ -14,12 +14,7 @@ from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.ledger.claims import Claim
 from scheduling.ledger.usedup import put_back
-from scheduling.plan.decision import Source
 from scheduling.plan.row import Consequence, PlanRow, apply_loss
-
-# What the claim has used up and no later plan brings back; a one-shot hint is put back as it was.
-ONLY_ONCE = frozenset({Source.RUN_ONCE, Source.RETRY})
-
 
 # An endpoint under one fence: what a worker holds is still the same hold only while both are.
 Hold = tuple[UUID, int]
@@ -171,11 +166,10 @@ class Released:
 def release(*, worker: str, claims: Sequence[Claim]) -> Released:
     """Gives back claims that were not called, and plans their endpoints anew; their runs are removed.
 
-    A slot of the baseline's grid is left to whatever stopped it. One that comes only once, as that of a retry, is
-    kept as a repeat with the same attempt, for when the endpoint may run again and nothing else comes first. A
-    one-shot hint that the claim had used up is in force again, until its own end, unless another has been set. A
-    claim without a run met a slot that had one already: what still counts as running there is ended. Atomic. Waits
-    for no row: what somebody keeps locked is for a later call.
+    All that the claims used up is there again: slots, retries, presses of run-now, one-shot hints. So a slot that is
+    due goes to the next worker, and one that a pause or a stop withdrew is left to them. A claim without a run met a
+    slot that had one already: what still counts as running there is ended. Atomic. Waits for no row: what somebody
+    keeps locked is for a later call.
     """
     by_hold = {hold_of(claim): claim for claim in claims}
     with transaction.atomic(), connection.cursor() as cursor:
@@ -183,7 +177,8 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
         if not free:
             return Released(free, locked)
         ours = {claim.endpoint_id: claim for hold, claim in by_hold.items() if hold in free}
-        put_back(cursor, {claim.endpoint_id: claim.used_up for claim in ours.values() if claim.run_id is not None})
+        unused = {claim.endpoint_id: claim for claim in ours.values() if claim.run_id is not None}
+        put_back(cursor, {endpoint_id: claim.used_up for endpoint_id, claim in unused.items()}, slots=True)
         # Read after the locking statement, which would bring the job's status of before it.
         cursor.execute(
             f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)", [list(ours)]
@@ -191,15 +186,17 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         cursor.execute(
             f"DELETE FROM runs WHERE id = ANY(%s) AND status = '{RunStatus.RUNNING}'",
-            [[claim.run_id for claim in ours.values() if claim.run_id is not None]],
+            [[claim.run_id for claim in unused.values()]],
         )
         _abandon_running(cursor, [claim.endpoint_id for claim in ours.values() if claim.run_id is None])
         for row in rows:
-            claim = ours[row.id]
-            if claim.run_id is not None and claim.source in ONLY_ONCE:
-                row.retry_at, row.retry_slot_at, row.retry_attempt = claim.due_at, claim.slot_at, claim.attempt
+            claim = unused.get(row.id)
+            # A plan made during the claim looked past its slot, or past the latest of those that it folded into one.
+            if claim is not None and (row.next_run_at is None or row.next_run_at > claim.due_at):
+                row.next_run_at = max(claim.due_at, claim.slot_at)
+                row.next_slot_at, row.next_source = claim.slot_at, claim.source
         now = database_now(cursor)
-        decisions = [plan(row, now, unclaimed=False) for row in rows]
+        decisions = [plan(row, now, unclaimed=True) for row in rows]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"
             f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",

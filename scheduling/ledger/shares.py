@@ -55,6 +55,11 @@ def reserve_of(slots: int) -> int:
     return max(slots // 10, 1) if slots > 1 else 0
 
 
-def regular_share(slots: int, owners: Mapping[UUID, int]) -> int:
-    """How many calls one owner may have in hand: half of the slots, or all but the reserve if nobody else has any."""
-    return max(1, slots - reserve_of(slots) if len(owners) <= 1 else slots // 2)
+def regular_share(slots: int, *, alone: bool) -> int:
+    """How many calls one owner may have in hand: half of the slots, or all but the reserve if nobody else has work."""
+    return max(1, slots - reserve_of(slots) if alone else slots // 2)
+
+
+def newcomers_share(slots: int, in_hand: int) -> int:
+    """How many calls an owner may have in hand after it was given one from the reserve: half of what was free."""
+    return max(1, (slots - in_hand) // 2)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import Error, connection
 
@@ -20,9 +21,9 @@ from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from scheduling.dispatch import Dispatcher
-from scheduling.ledger.claims import Reach, claim_due, look_ahead
-from scheduling.ledger.leases import reap, release
-from scheduling.ledger.shares import Share, regular_share, reserve_of
+from scheduling.ledger.claims import Claimed, Reach, claim_due, look_ahead
+from scheduling.ledger.leases import hold_of, reap, release
+from scheduling.ledger.shares import Share, newcomers_share, regular_share, reserve_of
 from scheduling.plan.row import Consequence
 from scheduling.worker.alarm import Alarm
 from scheduling.worker.book import Book, InHand
@@ -35,8 +36,11 @@ logger = logging.getLogger(__name__)
 
 CLAIM_EVERY = 0.2
 AFTER_EMPTY_CLAIM = 0.02
-# How often a worker without a regular slot looks for owners who have nothing in hand, in seconds.
-NEWCOMERS_EVERY, NEWCOMERS_AT_LEAST_EVERY = 1.0, 4.0
+# How often a worker looks for owners who have little in hand, in seconds. The look reads through all that is due:
+# behind a very long backlog it must not become the main work.
+NEWCOMERS_EVERY, NEWCOMERS_AT_LEAST_EVERY, REST_AFTER_A_LOOK = 0.1, 4.0, 20.0
+# How long a look that found nobody holds.
+ALONE_FOR = 1.0
 CLOCK_STEP = timedelta(seconds=2)
 # With a drain of 25 s a stop takes less than 30.
 LAST_SETTLES, LAST_JOINS = 3.0, 1.0
@@ -79,7 +83,9 @@ class Worker:
         self._book = Book()
         self._waits_for_slot = False
         self._reach = Reach.OLDEST
-        self._newcomers_ns = 0
+        self._newcomers_ns = self._alone_until_ns = 0
+        self._had_a_turn: set[UUID] = set()
+        self.crashed = False
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
         )
@@ -114,14 +120,21 @@ class Worker:
         log_event(logger, Event.WORKER_STOPPED, worker=self.name, unsettled=len(self._book))
 
     def run_once(self) -> int:
-        """Reaps, claims and calls everything due, settles the results, and returns how many runs ended."""
-        ended, done = 0, Stop()
+        """Reaps, claims and calls everything due, settles the results, and returns how many runs ended.
+
+        A stop ends the claims; calls that outlast the drain are given up.
+        """
+        ended, done, drained_ns = 0, Stop(), monotonic_ns()
         keepers = [self._thread(loop, done) for loop in (self._keep_loop, self._fence_loop)]
         try:
             self._reap()
-            while self._claim_regular(timedelta(0), self._room()) or len(self._book):
+            while self._claim_now() or len(self._book):
                 self._starter.start_due()
                 ended += self._settler.settle_ready(0.1).count
+                if not self._stop.requested():
+                    drained_ns = monotonic_ns() + int(self._options.drain * 1e9)
+                elif monotonic_ns() > drained_ns:
+                    self._give_up_calls()
         finally:
             done.request()
             for thread in keepers:
@@ -140,6 +153,7 @@ class Worker:
             loop(stop)
         except Exception:
             logger.exception(Event.THREAD_CRASHED.value, extra={"facts": {"worker": self.name}})
+            self.crashed = True
             self._stop.request()
         finally:
             connection.close()
@@ -151,13 +165,11 @@ class Worker:
             try:
                 self._reap()
                 room = self._room()
+                if not room or self._wants_more_than_half():
+                    self._claim_newcomers(horizon)
+                    room = self._room()
                 # A claim that filled the room leaves a backlog behind; any other took all there was.
-                if 0 < room == self._claim_regular(horizon, room):
-                    pause = 0.0
-                else:
-                    if not self._room():
-                        self._claim_newcomers(horizon)
-                    pause = self._idle_time()
+                pause = 0.0 if 0 < room == self._claim_regular(horizon, room) else self._idle_time()
                 away = 0
             except Error as error:
                 away += 1
@@ -170,11 +182,22 @@ class Worker:
                 logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
             self._alarm.sleep(pause, stop)
 
-    def _share(self, *, newcomers: bool = False) -> Share:
-        """What owners and hosts may still get; `newcomers` tells that owners with calls in hand get nothing."""
+    def _share(self) -> Share:
+        """What owners and hosts may still get."""
         owners, hosts = self._book.counts()
-        per_owner = 1 if newcomers else regular_share(self._options.concurrency, owners)
+        alone = len(owners) <= 1 and self._nobody_else_waits()
+        per_owner = regular_share(self._options.concurrency, alone=alone)
         return Share(per_owner=per_owner, per_host=self._options.per_host, owners=owners, hosts=hosts)
+
+    def _wants_more_than_half(self) -> bool:
+        """Whether one owner may get more than half of the slots, if only it is known that nobody else has work."""
+        owners, _ = self._book.counts()
+        half = regular_share(self._options.concurrency, alone=False)
+        return len(owners) == 1 and owners.total() + self._room() > half and not self._nobody_else_waits()
+
+    def _nobody_else_waits(self) -> bool:
+        """Whether a look for others found nobody, not long ago."""
+        return monotonic_ns() < self._alone_until_ns
 
     def _settle_loop(self, stop: Stop) -> None:
         while not stop.requested():
@@ -205,15 +228,19 @@ class Worker:
     def _drain(self) -> None:
         """Waits for the calls in hand; those still under way after the drain time are canceled and given back."""
         self._wait_until_empty(self._options.drain)
+        self._give_up_calls()
+        self._wait_until_empty(LAST_SETTLES)
+        self._drained.request()
+        self._dispatcher.close()
+
+    def _give_up_calls(self) -> None:
+        """Gives back what still waits for its moment, and cancels what is under way."""
         self._settler.giving_up = True
         for run_id, entry in self._starter.waiting().items():
             if self._starter.withdraw(run_id):
                 self._keeper.give_back([entry.claim])
         for run_id in self._book.entries():
             self._dispatcher.cancel(run_id)
-        self._wait_until_empty(LAST_SETTLES)
-        self._drained.request()
-        self._dispatcher.close()
 
     def _wait_until_empty(self, seconds: float) -> None:
         deadline = monotonic_ns() + int(seconds * 1e9)
@@ -266,28 +293,45 @@ class Worker:
         slots = self._options.concurrency
         return max(0, min(self._options.batch_size, slots - reserve_of(slots) - len(self._book)))
 
+    def _claim_now(self) -> int:
+        """Claims what is due at this moment, for a worker of one pass; returns how many it took."""
+        return 0 if self._stop.requested() else self._claim_regular(timedelta(0), self._room())
+
     def _claim_regular(self, horizon: timedelta, room: int) -> int:
-        """Claims up to `room` endpoints; returns how many were claimed."""
+        """Claims up to `room` endpoints; returns how many it took, those included whose slots were written off."""
         if not room:
             return 0
         reach, self._reach = self._reach, Reach.OLDEST
-        return self._claim(horizon, room, self._share(), reach)
+        claims = self._claim(horizon, room, self._share(), reach)
+        return len(claims) + claims.written_off
 
     def _claim_newcomers(self, horizon: timedelta) -> int:
-        """Claims for owners who have nothing in hand, from the slots that are kept for them; now and then."""
-        free = self._options.concurrency - len(self._book)
-        began_ns = monotonic_ns()
+        """Claims for owners who have little in hand, from the reserve if nothing else is free; now and then.
+
+        Owners take turns: who was given something waits until all others who have work were given something too.
+        When nobody else has any, one owner may have more than half of the slots for a while.
+        """
+        in_hand, began_ns = len(self._book), monotonic_ns()
+        free = self._options.concurrency - in_hand
         if free <= 0 or began_ns < self._newcomers_ns:
             return 0
-        claimed = self._claim(horizon, free, self._share(newcomers=True), Reach.NEWCOMERS)
+        owners, hosts = self._book.counts()
+        share = newcomers_share(self._options.concurrency, in_hand)
+        full = {owner: max(count, share if owner in self._had_a_turn else 0) for owner, count in owners.items()}
+        full |= {owner: share for owner in self._had_a_turn if owner not in full}
+        claims = self._claim(
+            horizon, self._room() or free, Share(share, self._options.per_host, full, hosts), Reach.NEWCOMERS
+        )
         ended_ns = monotonic_ns()
-        # It reads through all that is due: behind a very long backlog it must not become the main work.
-        pause_s = min(NEWCOMERS_AT_LEAST_EVERY, max(NEWCOMERS_EVERY, 20 * (ended_ns - began_ns) / 1e9))
-        self._newcomers_ns = ended_ns + int(pause_s * 1e9)
-        return claimed
+        if not claims and not self._had_a_turn and len(owners) <= 1:
+            self._alone_until_ns = ended_ns + int(ALONE_FOR * 1e9)
+        self._had_a_turn = self._had_a_turn | {claim.owner_id for claim in claims} if claims else set()
+        rest_s = max(NEWCOMERS_EVERY, REST_AFTER_A_LOOK * (ended_ns - began_ns) / 1e9)
+        self._newcomers_ns = ended_ns + int(min(NEWCOMERS_AT_LEAST_EVERY, rest_s) * 1e9)
+        return len(claims)
 
-    def _claim(self, horizon: timedelta, room: int, share: Share, reach: Reach) -> int:
-        """Claims and queues the calls; returns how many were claimed."""
+    def _claim(self, horizon: timedelta, room: int, share: Share, reach: Reach) -> Claimed:
+        """Claims and queues the calls."""
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
         claims = claim_due(
             worker=self.name,
@@ -301,8 +345,9 @@ class Worker:
             self._observe(claims[0].claimed_at, sent_ns)
         if self._stop.requested():
             # Others can start them on time. Not through the keeper, which may have made its last round.
-            release(worker=self.name, claims=claims)
-            return 0
+            left = release(worker=self.name, claims=claims).locked
+            self._keeper.give_back([claim for claim in claims if hold_of(claim) in left])
+            return Claimed()
         for claim in claims:
             if claim.run_id is not None:
                 self._starter.add(InHand(claim, secured_at))
@@ -311,4 +356,4 @@ class Worker:
             endpoints = [claim.endpoint_id for claim in collided]
             log_event(logger, Event.SLOT_COLLIDED, logging.ERROR, worker=self.name, endpoints=endpoints)
             self._keeper.give_back(collided)
-        return len(claims)
+        return claims

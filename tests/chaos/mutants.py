@@ -78,7 +78,8 @@ MUTANTS = (
             ),
             (
                 "due AS MATERIALIZED (\n",
-                "due AS MATERIALIZED (\n    SELECT id, last_started_at AS started_before, NULL::text AS oneshot\n"
+                "due AS MATERIALIZED (\n    SELECT id, false AS uses_oneshot, last_started_at AS started_before,\n"
+                "    last_slot_at AS slot_before, retries_used AS retries_before, NULL::text AS consumed\n"
                 "    FROM job_endpoints\n"
                 "    WHERE id = ANY(%(picked)s::uuid[])\n),\nunused AS (\n",
             ),

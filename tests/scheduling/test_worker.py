@@ -18,7 +18,8 @@ from scheduling.egress.policy import EgressPolicy
 from scheduling.ledger.leases import reap
 from scheduling.worker.worker import Worker, WorkerOptions
 from tests.scheduling.conftest import move_due
-from tests.support.factories import make_endpoint
+from tests.support.factories import make_endpoint, make_job
+from tests.support.fleet import fill
 from tests.support.http_target import HttpTarget, Reply, in_turn, reset
 from tests.support.processes import eventually
 
@@ -271,6 +272,18 @@ def test_single_pass_renews_the_leases_of_calls_that_outlast_them(make_due: Make
     dispatcher.close()
     assert ended == [1]
     assert Run.objects.get().status == RunStatus.SUCCESS
+
+
+def test_single_pass_goes_on_behind_slots_that_are_written_off(make_due: MakeDue, target: HttpTarget) -> None:
+    fill(make_job(), 150, due="- interval '2 hours'")
+    Endpoint.objects.update(misfire_grace_ms=1_000)
+    late = make_due(target.route("/late", Reply(200)), late=timedelta(hours=1))
+    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
+    worker = Worker(name="scheduler-once", dispatcher=dispatcher, options=WorkerOptions(), stop=Stop())
+    assert worker.run_once() == 1
+    dispatcher.close()
+    assert Run.objects.get(endpoint=late).status == RunStatus.SUCCESS
+    assert Run.objects.filter(status=RunStatus.MISSED).count() == 150
 
 
 def in_own_connection(work: Callable[[], int]) -> int:

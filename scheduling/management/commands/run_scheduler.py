@@ -69,6 +69,7 @@ class Command(BaseCommand):
             ),
             stop=stop,
         )
+        stop.install()
         if options["once"]:
             self.stdout.write(f"{worker.run_once()} runs settled.")
             return
@@ -77,5 +78,6 @@ class Command(BaseCommand):
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
-        stop.install()
         worker.run()
+        if worker.crashed:
+            raise CommandError("A thread of the worker crashed; the log says where.")
