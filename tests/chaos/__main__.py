@@ -147,9 +147,15 @@ def _runs() -> "list[RunFacts]":
             worker=run.worker,
             coalesced_slots=run.coalesced_slots,
             planned_at=datetime.fromisoformat(run.decision["inputs"]["now"]),
+            after_slot=_instant(run.decision["inputs"].get("last_slot_at")),
+            overdue_slot=_instant(run.decision["inputs"].get("overdue_slot_at")),
         )
         for run in Run.objects.all()
     ]
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None
 
 
 def _endpoints(population: "Population") -> "list[EndpointFacts]":
@@ -170,6 +176,7 @@ def _endpoints(population: "Population") -> "list[EndpointFacts]":
             lease_until=endpoint.lease_until,
             once_at=endpoint.run_once_at,
             retry_limit=endpoint.retry_limit,
+            last_slot_at=endpoint.last_slot_at,
         )
         for endpoint in Endpoint.objects.all()
     ]

@@ -15,7 +15,7 @@ import psycopg
 
 from cronicorn.postgres.address import Address
 from cronicorn.postgres.embedded import EmbeddedServer, StopMode
-from tests.chaos.facts import LEASE, POLL, Freeze
+from tests.chaos.facts import DRAIN, EXIT, LEASE, POLL, Freeze, Term
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 DATABASE = "chaos"
@@ -98,6 +98,7 @@ class Fleet:
         self._folder = folder
         self._arguments = ("--poll-interval", str(int(POLL.total_seconds())), "--per-host", "200")
         self._frozen: list[tuple[Scheduler, datetime, datetime]] = []
+        self._leaving: list[tuple[Scheduler, Term]] = []
         self.freezes: list[Freeze] = []
         self.schedulers = [self._start() for _ in range(count)]
 
@@ -117,6 +118,20 @@ class Fleet:
         """Kills a scheduler and starts another in its place."""
         scheduler.kill()
         self.schedulers[self.schedulers.index(scheduler)] = self._start()
+
+    def retire(self, scheduler: Scheduler) -> None:
+        """Tells a scheduler to stop, as an operator does, and starts another at once; the old one drains meanwhile."""
+        self._tell_to_stop(scheduler)
+        self.schedulers[self.schedulers.index(scheduler)] = self._start()
+
+    def _tell_to_stop(self, scheduler: Scheduler) -> None:
+        self._leaving.append((scheduler, Term(datetime.now(UTC), scheduler.process.pid)))
+        scheduler.process.terminate()
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Which were told to stop, and when."""
+        return tuple(term for _, term in self._leaving)
 
     def freeze(self, scheduler: Scheduler, seconds: float) -> None:
         """Stops a scheduler; `thaw` lets it go on once the time is over."""
@@ -142,19 +157,20 @@ class Fleet:
         return [code for scheduler in self.schedulers if (code := scheduler.process.poll()) is not None]
 
     def drain(self) -> list[int]:
-        """Tells all to stop, as an operator does, and returns their exit codes; a process that hangs counts as -9."""
+        """Tells all to stop and returns the exit codes of all that ever were told; one that takes too long has -9."""
         self.thaw(all_of_them=True)
         for scheduler in self.schedulers:
-            scheduler.process.terminate()
+            self._tell_to_stop(scheduler)
         codes = []
-        for scheduler in self.schedulers:
+        for scheduler, term in self._leaving:
+            left = term.told_at + DRAIN + EXIT - datetime.now(UTC)
             with suppress(subprocess.TimeoutExpired):
-                scheduler.process.wait(35)
+                scheduler.process.wait(max(left.total_seconds(), 0))
             scheduler.kill()
             codes.append(scheduler.process.returncode)
         return codes
 
     def close(self) -> None:
         """Ends whatever still runs."""
-        for scheduler in self.schedulers:
+        for scheduler in (*self.schedulers, *(leaving for leaving, _ in self._leaving)):
             scheduler.kill()

@@ -3,7 +3,8 @@
 Each due slot of an active endpoint is started at least once, never early and never by two workers that hold a valid
 lease; a repeat carries the same key and a higher attempt; calls of one endpoint do not overlap, unless the worker of
 the first stood still; slots that passed while nobody could claim are folded into one run and counted. What people
-ask for is served in its time (`people`), and each attempt that is lost or failed is made again (`attempts`).
+ask for is served in its time (`people`), each attempt that is lost or failed is made again (`attempts`), and a
+scheduler that is told to stop loses and repeats nothing (`stops`).
 """
 
 from collections import Counter, defaultdict
@@ -17,9 +18,11 @@ from tests.chaos.attempts import LOSSES_THAT_GIVE_UP, lost_attempts, wrong_resul
 from tests.chaos.facts import SLACK, Call, Change, EndpointFacts, Faults, Freeze, RunFacts, Window
 from tests.chaos.holdups import closed, free_between, in_hand
 from tests.chaos.people import calls_in_pauses, pauses_of_nobody, wrong_intervals, wrong_oneshots, wrong_presses
+from tests.chaos.stops import slots_passed_idly, slots_without_run, wrong_drains
 
 # By how much a plan may lie behind the end: a scheduler that is told to stop claims nothing more.
 END_SLACK = timedelta(seconds=3)
+TICK = timedelta(microseconds=1)
 
 
 @dataclass
@@ -99,13 +102,15 @@ def _against(
     yield from wrong_intervals(runs, changes, held, ended_at)
     yield from calls_in_pauses(runs, calls, changes, faults, ended_at)
     yield from pauses_of_nobody(runs, changes)
+    yield from wrong_drains(runs, faults)
+    yield from slots_without_run(endpoint, runs)
     yield from _stuck(endpoint, runs, ended_at)
     if endpoint.retry_limit:
         yield from wrong_retries(endpoint, runs, held, ended_at)
     if endpoint.once_at is not None:
         yield from _wrong_once(endpoint.once_at, runs, held, ended_at)
     if endpoint.steady:
-        yield from _lost_slots(endpoint, runs, figures)
+        yield from _lost_slots(endpoint, runs, faults.windows, figures)
 
 
 def _deliveries(calls: Sequence[Call]) -> dict[str, set[tuple[str, datetime]]]:
@@ -194,10 +199,13 @@ def _wrong_once(
             yield f"runs once, at {once_at}, and never did, with {free} in which it could"
 
 
-def _lost_slots(endpoint: EndpointFacts, runs: Sequence[RunFacts], figures: Counter[str]) -> Iterable[str]:
+def _lost_slots(
+    endpoint: EndpointFacts, runs: Sequence[RunFacts], windows: Sequence[Window], figures: Counter[str]
+) -> Iterable[str]:
     """Slots of the grid that no run served or counted.
 
-    Slots that pass while a run is in hand are no longer due: the next plan begins at the first slot after it was made.
+    Slots that pass while a run is in hand are no longer due: the next plan begins at the first slot after it was made,
+    or at one that was planned before and is due.
     """
     if not runs:
         yield "never ran"
@@ -216,11 +224,15 @@ def _lost_slots(endpoint: EndpointFacts, runs: Sequence[RunFacts], figures: Coun
                 yield f"the slot {run.slot} went from attempt {previous.attempt} to {run.attempt}"
         if not repeated:
             planned_at = max(run.planned_at, served_until) if previous is not None else served_until
+            if run.overdue_slot is not None and run.overdue_slot > served_until:
+                planned_at = run.overdue_slot - TICK
             expected = _grid_after(endpoint, planned_at)
             first = run.slot - run.coalesced_slots * endpoint.interval
             figures["slots passed in a run"] += max((expected - served_until) // endpoint.interval - 1, 0)
             if first != expected:
                 yield f"after {served_until} came {first}, not {expected} (planned at {run.planned_at})"
+            if previous is not None:
+                yield from slots_passed_idly(endpoint, previous, run, windows)
             served_until = run.slot
         previous = run
 

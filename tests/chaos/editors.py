@@ -10,7 +10,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,9 @@ HABITS: dict[Kind, tuple[ChangeKind, ...]] = {
 # Seconds between two changes of one endpoint, on average.
 PERIODS = {Kind.MIXED: 4.0, Kind.HINTED: 9.0, Kind.TIMED: 3.5, Kind.ONCE: 7.0}
 STOPPED_FOR = 0.4
+# Most of what runs once is paused this long before its slot, in seconds, and stopped as long before the pause ends, so
+# that the stop meets a claim that was planned under the pause.
+PAUSED_AHEAD, STOPPED_AHEAD, SHARE_PAUSED = (0.1, 1.4), (0.0, 0.9), 0.7
 RECONNECT_EVERY, RECONNECTS = 0.2, 300
 
 
@@ -49,6 +52,7 @@ class Editors:
     def __init__(self, population: Population, *, seed: int) -> None:
         self._kinds = {key: kind for key, kind in population.kinds.items() if HABITS[kind]}
         self._by = population.owner_id
+        self._once_at = population.once_at
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._numbers = itertools.count(1)
@@ -76,7 +80,12 @@ class Editors:
         began = monotonic_ns() / 1e9
         queue: list[tuple[float, int, UUID, ChangeKind | None]] = []
         for number, (endpoint_id, kind) in enumerate(self._kinds.items()):
-            heapq.heappush(queue, (began + self._random.random() * PERIODS[kind], number, endpoint_id, None))
+            due_at = self._once_at.get(endpoint_id)
+            if due_at is not None and self._random.random() < SHARE_PAUSED:
+                ahead = _seconds_to(due_at) - self._random.uniform(*PAUSED_AHEAD)
+                heapq.heappush(queue, (began + ahead, number, endpoint_id, "pause"))
+            else:
+                heapq.heappush(queue, (began + self._random.random() * PERIODS[kind], number, endpoint_id, None))
         while queue and not self._stop.wait(max(queue[0][0] - monotonic_ns() / 1e9, 0)):
             _, number, endpoint_id, promised = heapq.heappop(queue)
             kind = self._kinds[endpoint_id]
@@ -86,6 +95,8 @@ class Editors:
             following: ChangeKind | None = None
             if change == "stop" or (change == "start" and not made):
                 pause, following = STOPPED_FOR, "start"
+            elif kind is Kind.ONCE and change == "pause" and made and (until := self.changes[-1].until) is not None:
+                pause, following = max(_seconds_to(until) - self._random.uniform(*STOPPED_AHEAD), 0), "stop"
             heapq.heappush(queue, (monotonic_ns() / 1e9 + pause, number, endpoint_id, following))
         connection.close()
 
@@ -193,3 +204,8 @@ class Editors:
 
     def _reset(self, endpoint_id: UUID, _now: datetime) -> tuple[Endpoint, dict[str, Any]]:
         return services.reset_failures(endpoint_id=endpoint_id), {}
+
+
+def _seconds_to(instant: datetime) -> float:
+    """Until a time that the database gave; its clock and this one are the same machine's."""
+    return (instant - datetime.now(UTC)).total_seconds()

@@ -17,6 +17,8 @@ LONGEST_CALL = timedelta(seconds=2)
 SLACK = timedelta(seconds=5)
 # Within this time of its commit a pause keeps claimed calls from starting (docs/architecture.md).
 GATE = timedelta(milliseconds=500)
+# How long a scheduler that is told to stop waits for its calls, and what it then has to end.
+DRAIN, EXIT = timedelta(seconds=25), timedelta(seconds=5)
 
 ChangeKind = Literal["hint", "oneshot", "clear", "pause", "resume", "stop", "start", "run", "edit", "reset"]
 
@@ -37,7 +39,10 @@ class Call:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A row of `runs`; `planned_at` is when the decision behind it was taken."""
+    """A row of `runs`; `planned_at` is when the decision behind it was taken.
+
+    That decision came after the slot `after_slot`, None for the first; `overdue_slot` is the one that it found due.
+    """
 
     endpoint_id: UUID
     slot: datetime
@@ -53,6 +58,8 @@ class RunFacts:
     worker: str
     coalesced_slots: int
     planned_at: datetime
+    after_slot: datetime | None = None
+    overdue_slot: datetime | None = None
 
     @property
     def begun_at(self) -> datetime:
@@ -65,7 +72,7 @@ class EndpointFacts:
     """A row of `job_endpoints` at the end. `steady` tells that nobody changed it, so that its grid is known.
 
     `once_at` is set for an endpoint that runs once. Retries are judged where `retry_limit` is above zero; nobody
-    changes such an endpoint.
+    changes such an endpoint. `last_slot_at` is the last slot that a claim used up.
     """
 
     id: UUID
@@ -79,6 +86,7 @@ class EndpointFacts:
     lease_until: datetime | None
     once_at: datetime | None = None
     retry_limit: int = 0
+    last_slot_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -115,13 +123,22 @@ class Freeze(Window):
 
 
 @dataclass(frozen=True)
+class Term:
+    """A worker process that was told to stop. This excuses nothing."""
+
+    told_at: datetime
+    pid: int
+
+
+@dataclass(frozen=True)
 class Faults:
     """What was done to the schedulers; `others` are outages, cut connections and times with no scheduler at all."""
 
     freezes: tuple[Freeze, ...] = ()
     others: tuple[Window, ...] = ()
+    terms: tuple[Term, ...] = ()
 
     @property
     def windows(self) -> list[Window]:
-        """All of them."""
+        """All spans in which something excuses a scheduler."""
         return [*self.freezes, *self.others]

@@ -1,4 +1,4 @@
-"""Causes faults at random, from a seed: kills, freezes, cut connections, restarts. Remembers when."""
+"""Causes faults at random, from a seed: kills, stops, freezes, cut connections, restarts. Remembers when."""
 
 import random
 import threading
@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from tests.chaos.arena import LEASE_SECONDS, Fleet, Postgres
 from tests.chaos.facts import Faults, Window
 
-FAULTS = ("kill", "freeze", "terminate", "restart-fast", "restart-immediate", "outage")
+FAULTS = ("kill", "term", "freeze", "terminate", "restart-fast", "restart-immediate", "outage")
 # How long schedulers may need after a fault: to connect again, and to start.
 CONNECTING, RECOVERING, STARTING = timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=10)
-WEIGHTS = {"kill": 4, "freeze": 2, "terminate": 8, "restart-fast": 1, "restart-immediate": 1, "outage": 0}
+WEIGHTS = {"kill": 4, "term": 6, "freeze": 2, "terminate": 8, "restart-fast": 1, "restart-immediate": 1, "outage": 0}
 
 
 class Injector:
@@ -41,7 +41,7 @@ class Injector:
     @property
     def faults(self) -> Faults:
         """What was done so far."""
-        return Faults(tuple(self._fleet.freezes), tuple(self._windows))
+        return Faults(tuple(self._fleet.freezes), tuple(self._windows), self._fleet.terms)
 
     def run(self, seconds: float) -> None:
         """Causes faults for so many seconds; nothing stands still any more when it returns."""
@@ -55,16 +55,24 @@ class Injector:
         self._fleet.thaw(all_of_them=True)
 
     def _cause(self, kind: str) -> None:
-        awake, began_at, pause = self._fleet.awake, datetime.now(UTC), CONNECTING
+        awake, began_at = self._fleet.awake, datetime.now(UTC)
+        pause: timedelta | None = CONNECTING
         match kind:
             case "kill":
                 self._fleet.replace(self._random.choice(awake))
                 # While another scheduler is up, a kill holds up only what the killed one had in hand.
-                pause = STARTING if len(self._fleet.settled(STARTING)) == 0 else timedelta(0)
+                pause = STARTING if len(self._fleet.settled(STARTING)) == 0 else None
+            case "term":
+                settled = self._fleet.settled(STARTING)
+                if len(settled) < 2:
+                    return
+                self._fleet.retire(self._random.choice(settled))
+                pause = None
             case "freeze":
                 if len(awake) < 2:
                     return
                 self._fleet.freeze(self._random.choice(awake), LEASE_SECONDS + self._random.uniform(0.5, 3))
+                pause = None
             case "terminate":
                 self._postgres.terminate_backends(self._random.randint(1, 3))
             case "restart-fast":
@@ -76,6 +84,6 @@ class Injector:
             case "outage":
                 pause = RECOVERING
                 self._postgres.restart("fast", self._outage, self._never)
-        if kind != "freeze":
+        if pause is not None:
             self._windows.append(Window(began_at, datetime.now(UTC) + pause))
         self.done[kind] += 1

@@ -25,7 +25,7 @@ class Kind(Enum):
     MIXED = "every change that people make"
     HINTED = "interval hints and run-now"
     TIMED = "one-shot hints, pauses and run-now"
-    ONCE = "runs once; pauses and run-now"
+    ONCE = "runs once; pauses, stops and run-now"
 
 
 # Of ten endpoints.
@@ -34,9 +34,10 @@ SHARES = (*(Kind.GRID,) * 4, Kind.RETRIED, *(Kind.MIXED,) * 2, Kind.HINTED, Kind
 
 @dataclass(frozen=True)
 class Population:
-    """Who is who, and by whom run-now is pressed."""
+    """Who is who, when what runs once is due, and by whom run-now is pressed."""
 
     kinds: dict[UUID, Kind]
+    once_at: dict[UUID, datetime]
     owner_id: UUID
 
 
@@ -46,7 +47,7 @@ def make_population(target: Target, count: int, *, seed: int, seconds: float) ->
     chance = random.Random(seed)
     with connection.cursor() as cursor:
         now = database_now(cursor)
-    kinds = {}
+    kinds, slots = {}, {}
     for number in range(count + max(6, int(seconds / 4))):
         kind = SHARES[number % len(SHARES)] if number < count else Kind.ONCE
         label = f"e{number}-{kind.name.lower()}"
@@ -65,7 +66,9 @@ def make_population(target: Target, count: int, *, seed: int, seconds: float) ->
             **_schedule(kind, number, now + LEAD + timedelta(seconds=chance.uniform(0, max(seconds - 3, 1)))),
         )
         kinds[endpoint.pk] = kind
-    return Population(kinds, jobs[0].owner_id)
+        if endpoint.run_once_at is not None:
+            slots[endpoint.pk] = endpoint.run_once_at
+    return Population(kinds, slots, jobs[0].owner_id)
 
 
 def _schedule(kind: Kind, number: int, once_at: datetime) -> dict[str, object]:
