@@ -41,14 +41,16 @@ PLAN_ARRAYS = (
 def plan(row: PlanRow, now: datetime, *, unclaimed: bool) -> Decision:
     """The governor's decision on a row as it stands. `unclaimed` tells that no worker holds it.
 
-    A schedule that cannot be read here, as with a zone that this machine does not know, has nothing due and says why:
-    one such row must not fail the batch that it is in.
+    A schedule that cannot be read here, as with a zone that this machine does not know, or that leads out of the
+    calendar has nothing due and says why: one such row must not fail the batch that it is in.
     """
     try:
         facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms)
+        return plan_next_run(facts, now)
     except CronError as error:
         return Decision(None, None, None, f"Nothing is due: the schedule cannot be read. {error}")
-    return plan_next_run(facts, now)
+    except OverflowError:
+        return Decision(None, None, None, "Nothing is due: the schedule leads out of the calendar.")
 
 
 def plan_arrays(rows: Sequence[PlanRow], decisions: Sequence[Decision]) -> list[str]:

@@ -3,6 +3,8 @@
 import accounts.ids
 import django.db.models.deletion
 import django.db.models.functions.datetime
+import datetime
+
 from django.conf import settings
 from django.db import migrations, models
 
@@ -281,10 +283,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='endpoint',
-            constraint=models.CheckConstraint(condition=models.Q(('misfire_grace_ms__isnull', True), ('misfire_grace_ms__gte', 0), _connector='OR'), name='endpoint_grace_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='endpoint',
             constraint=models.CheckConstraint(condition=models.Q(('starts_at__isnull', True), ('ends_at__isnull', True), ('starts_at__lt', models.F('ends_at')), _connector='OR'), name='endpoint_window_is_ordered'),
         ),
         migrations.AddConstraint(
@@ -314,10 +312,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='endpoint',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_owner__isnull', True), ('lease_until__isnull', True)), models.Q(('lease_owner__isnull', False), ('lease_until__isnull', False)), _connector='OR'), name='endpoint_lease_is_whole'),
-        ),
-        migrations.AddConstraint(
-            model_name='endpoint',
-            constraint=models.CheckConstraint(condition=models.Q(('failure_count__gte', 0), ('loss_count__gte', 0), ('retries_used__gte', 0)), name='endpoint_counters_not_negative'),
         ),
         migrations.AddConstraint(
             model_name='endpoint',
@@ -382,5 +376,93 @@ class Migration(migrations.Migration):
         ),
         # Room on each page for the new versions of rows that every run updates.
         migrations.RunSQL("ALTER TABLE job_endpoints SET (fillfactor = 70)", "ALTER TABLE job_endpoints RESET (fillfactor)"),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('misfire_grace_ms__isnull', True), ('misfire_grace_ms__range', (0, 31622400000)), _connector='OR'), name='endpoint_grace_in_range'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('config_version__range', (1, 1000000000)), ('failure_count__range', (0, 1000000000)), ('fence__range', (0, 4611686018427387904)), ('loss_count__range', (0, 10000)), ('next_attempt__range', (1, 10000)), ('retries_used__range', (0, 10000)), models.Q(('retry_attempt__isnull', True), ('retry_attempt__range', (1, 10000)), _connector='OR')), name='endpoint_counters_in_range'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('anchor_at__isnull', True), ('anchor_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_anchor_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('created_at__isnull', True), ('created_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_created_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('run_once_at__isnull', True), ('run_once_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_run_once_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('starts_at__isnull', True), ('starts_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_starts_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('ends_at__isnull', True), ('ends_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_ends_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('ai_hint_interval_expires_at__isnull', True), ('ai_hint_interval_expires_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_ai_hint_interval_expires_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('ai_hint_next_run_at__isnull', True), ('ai_hint_next_run_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_ai_hint_next_run_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('ai_hint_next_run_expires_at__isnull', True), ('ai_hint_next_run_expires_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_ai_hint_next_run_expires_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('paused_until__isnull', True), ('paused_until__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_paused_until_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('next_run_at__isnull', True), ('next_run_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_next_run_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('next_slot_at__isnull', True), ('next_slot_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_next_slot_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('last_slot_at__isnull', True), ('last_slot_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_last_slot_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('last_started_at__isnull', True), ('last_started_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_last_started_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('retry_at__isnull', True), ('retry_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_retry_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('retry_slot_at__isnull', True), ('retry_slot_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_retry_slot_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('manual_run_at__isnull', True), ('manual_run_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_manual_run_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('planner_hold_until__isnull', True), ('planner_hold_until__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_planner_hold_until_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('next_analysis_at__isnull', True), ('next_analysis_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_next_analysis_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('rules_through_run_at__isnull', True), ('rules_through_run_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_rules_through_run_at_in_calendar'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpoint',
+            constraint=models.CheckConstraint(condition=models.Q(('last_run_at__isnull', True), ('last_run_at__range', (datetime.datetime(2000, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), datetime.datetime(2300, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))), _connector='OR'), name='endpoint_last_run_at_in_calendar'),
+        ),
         migrations.RunSQL("ALTER TABLE runs SET (fillfactor = 85)", "ALTER TABLE runs RESET (fillfactor)"),
     ]

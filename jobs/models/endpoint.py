@@ -1,5 +1,7 @@
 """The table `job_endpoints`: what is called, how its schedule is bounded, what advice is in force, what comes next."""
 
+from datetime import UTC, datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -55,6 +57,31 @@ class PlannerMode(models.TextChoices):
     SHADOW = "shadow"
     APPROVE = "approve"
     AUTO = "auto"
+
+
+CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC))
+INSTANTS = (
+    "anchor_at",
+    "created_at",
+    "run_once_at",
+    "starts_at",
+    "ends_at",
+    "ai_hint_interval_expires_at",
+    "ai_hint_next_run_at",
+    "ai_hint_next_run_expires_at",
+    "paused_until",
+    "planner_hold_until",
+    "next_analysis_at",
+    "rules_through_run_at",
+    "next_run_at",
+    "next_slot_at",
+    "last_slot_at",
+    "last_started_at",
+    "last_run_at",
+    "retry_at",
+    "retry_slot_at",
+    "manual_run_at",
+)
 
 
 class Author(models.TextChoices):
@@ -230,8 +257,8 @@ class Endpoint(models.Model):
             models.CheckConstraint(condition=Q(retry_limit__range=(0, 10)), name="endpoint_retry_limit_in_range"),
             models.CheckConstraint(condition=Q(jitter_ms__range=(0, 86_400_000)), name="endpoint_jitter_in_range"),
             models.CheckConstraint(
-                condition=Q(misfire_grace_ms__isnull=True) | Q(misfire_grace_ms__gte=0),
-                name="endpoint_grace_not_negative",
+                condition=Q(misfire_grace_ms__isnull=True) | Q(misfire_grace_ms__range=(0, MAX_INTERVAL_MS)),
+                name="endpoint_grace_in_range",
             ),
             models.CheckConstraint(
                 condition=Q(starts_at__isnull=True) | Q(ends_at__isnull=True) | Q(starts_at__lt=F("ends_at")),
@@ -272,8 +299,24 @@ class Endpoint(models.Model):
                 name="endpoint_lease_is_whole",
             ),
             models.CheckConstraint(
-                condition=Q(failure_count__gte=0, loss_count__gte=0, retries_used__gte=0),
-                name="endpoint_counters_not_negative",
+                condition=Q(
+                    failure_count__range=(0, 10**9),
+                    loss_count__range=(0, 10**4),
+                    retries_used__range=(0, 10**4),
+                    next_attempt__range=(1, 10**4),
+                    config_version__range=(1, 10**9),
+                    fence__range=(0, 2**62),
+                )
+                & (Q(retry_attempt__isnull=True) | Q(retry_attempt__range=(1, 10**4))),
+                name="endpoint_counters_in_range",
+            ),
+            # No arithmetic on them leaves the calendar, so that no row can stop a worker; infinity is none of them.
+            *(
+                models.CheckConstraint(
+                    condition=Q(**{f"{column}__isnull": True}) | Q(**{f"{column}__range": CALENDAR}),
+                    name=f"endpoint_{column}_in_calendar",
+                )
+                for column in INSTANTS
             ),
             models.UniqueConstraint(
                 fields=["job", "key"], condition=Q(key__isnull=False), name="endpoint_key_is_unique_in_its_job"

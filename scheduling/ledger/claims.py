@@ -8,7 +8,6 @@ moves to the lane of that owner or host, from which nothing is taken while the s
 wait is written once, and not read again by every claim that comes by.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,6 +31,7 @@ class Claim:
     """An endpoint that this worker holds, with its run and all that the call needs.
 
     `run_id` is None when the slot had a run already: then nothing may be called and the claim must be released.
+    `headers` and `success_criteria` are JSON as text: reading them is left to whom a fault concerns alone.
     `signing_keys` are the owner's live ones, newest first, each as its id and its sealed secret.
     """
 
@@ -46,12 +46,12 @@ class Claim:
     source: str
     url: str
     method: str
-    headers: list[dict[str, Any]]
+    headers: str
     headers_sealed: str | None
     body: str | None
     timeout_ms: int
     max_response_bytes: int
-    success_criteria: object
+    success_criteria: str | None
     synthetic: bool
     config_version: int
     claimed_at: datetime
@@ -295,10 +295,7 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
 
 
 def _claim(found: Sequence[Any]) -> Claim:
-    values = [*found[:-4], UsedUp(*found[-4:])]
-    for index in (11, 16):
-        values[index] = json.loads(values[index]) if values[index] is not None else None
-    return Claim(*values)
+    return Claim(*[*found[:-4], UsedUp(*found[-4:])])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The start gate: whether claims that wait may still be called, and with which request. Set-based SQL."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,11 +66,11 @@ def _edited(claim: Claim, values: list[Any]) -> Claim:
         url=url,
         host=host,
         method=method,
-        headers=json.loads(headers),
+        headers=headers,
         headers_sealed=sealed,
         body=body,
         timeout_ms=timeout_ms,
         max_response_bytes=max_bytes,
-        success_criteria=json.loads(criteria) if criteria is not None else None,
+        success_criteria=criteria,
         config_version=version,
     )

@@ -1,10 +1,11 @@
 """Turns a claim into the request that goes out: headers opened; identity, schedule and signature attached."""
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from accounts.signing import PREFIX, sign
 from accounts.vault import SecretUnavailableError, unseal
@@ -36,13 +37,15 @@ def build_request(claim: Claim) -> Request:
 
     Raises SecretUnavailableError where a header or any of those keys cannot be opened.
     """
-    values = _open_headers(claim)
+    stored = json.loads(claim.headers)
+    values = _open_headers(claim, stored)
     signing = [cast(str, unseal(f"signing_keys:{key_id}", sealed)) for key_id, sealed in claim.signing_keys]
     body = claim.body.encode() if claim.body is not None else None
     delivery = delivery_id(claim.endpoint_id, claim.slot_at)
     own = (*_own_headers(claim, delivery), *_signature(claim, delivery, signing, body or b""))
-    headers = [(header["name"], values.get(header["name"], header["value"]) or "") for header in claim.headers]
-    call = _call(claim, (*own, *headers), body, parse_success_criteria(claim.success_criteria))
+    headers = [(header["name"], values.get(header["name"], header["value"]) or "") for header in stored]
+    criteria = json.loads(claim.success_criteria) if claim.success_criteria is not None else None
+    call = _call(claim, (*own, *headers), body, parse_success_criteria(criteria))
     masked = (*values.values(), *signing, *(text.removeprefix(PREFIX) for text in signing))
     return Request(call, tuple(value for value in masked if len(value) >= SHORTEST_MASKED))
 
@@ -93,10 +96,10 @@ def _signature(claim: Claim, delivery: str, secrets: Sequence[str], body: bytes)
     return (("webhook-timestamp", str(timestamp)), ("webhook-signature", signature))
 
 
-def _open_headers(claim: Claim) -> dict[str, str]:
+def _open_headers(claim: Claim, stored: Sequence[dict[str, Any]]) -> dict[str, str]:
     row = f"job_endpoints:{claim.endpoint_id}"
     values = cast(dict[str, str], unseal(row, claim.headers_sealed)) if claim.headers_sealed is not None else {}
-    missing = [header["name"] for header in claim.headers if header["secret"] and header["name"] not in values]
+    missing = [header["name"] for header in stored if header["secret"] and header["name"] not in values]
     if missing:
         raise SecretUnavailableError(f"The value of the header {missing[0]} is missing.")
     return values

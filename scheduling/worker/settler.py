@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum, auto
 from uuid import UUID
 
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
@@ -150,7 +150,7 @@ class Settler:
             batch, began_ns = self._first_batch(left), monotonic_ns()
             try:
                 settled = settle(worker=self._worker, results=batch)
-            except (Error, ValueError, TypeError) as error:
+            except Exception as error:  # noqa: BLE001  whatever one row holds, the thread goes on
                 kind = _kind_of(error)
                 level = logging.ERROR if kind is _Fault.OF_A_ROW else logging.WARNING
                 log_event(logger, Event.SETTLE_FAILED, level, worker=self._worker, error=str(error).strip())

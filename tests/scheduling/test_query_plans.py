@@ -30,7 +30,7 @@ OLD_RUNS = 300_000
 IN_FLIGHT = 5_000
 BATCH = 100
 # Beyond a few pages of indexes and of the table for each of its rows, a statement has to look at nothing.
-PAGES_PER_ROW = 60
+PAGES_PER_ROW = 100
 
 
 @pytest.fixture

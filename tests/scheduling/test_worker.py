@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from accounts.vault import seal
 from cronicorn.runtime.stopping import Stop
@@ -284,6 +284,37 @@ def test_single_pass_goes_on_behind_slots_that_are_written_off(make_due: MakeDue
     dispatcher.close()
     assert Run.objects.get(endpoint=late).status == RunStatus.SUCCESS
     assert Run.objects.filter(status=RunStatus.MISSED).count() == 150
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"headers": "[" * 3_000 + "]" * 3_000},
+        {"headers": '[{"name": "x", "secret": false, "value": ' + "9" * 6_000 + "}]"},
+        {"headers": '{"not": "a list"}'},
+        {"success_criteria": "[" * 3_000 + "]" * 3_000},
+    ],
+    ids=["deep headers", "endless number", "no list", "deep criteria"],
+)
+def test_row_that_cannot_be_read_fails_alone(
+    make_due: MakeDue, worker: Worker, target: HttpTarget, columns: dict[str, str]
+) -> None:
+    broken, sound = make_due(target.route("/ok", Reply(200))), make_due(target.route("/ok", Reply(200)))
+    ((column, text),) = columns.items()
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE job_endpoints SET {column} = %s::jsonb WHERE id = %s", [text, broken.pk])  # noqa: S608
+    assert worker.run_once() == 2
+    assert Run.objects.get(endpoint_id=sound.pk).status == RunStatus.SUCCESS
+    run = Run.objects.get(endpoint_id=broken.pk)
+    assert (run.status, run.error_kind) == (RunStatus.FAILED, "internal_error")
+
+
+@pytest.mark.parametrize("column", ["created_at", "anchor_at", "ends_at", "next_run_at", "last_slot_at", "last_run_at"])
+@pytest.mark.parametrize("instant", ["infinity", "-infinity", "9999-12-31T23:59:59Z", "0044-03-15T12:00:00Z BC"])
+def test_instant_that_no_worker_could_reckon_with_is_refused_by_the_database(column: str, instant: str) -> None:
+    endpoint = make_endpoint()
+    with connection.cursor() as cursor, pytest.raises(IntegrityError, match="in_calendar"):
+        cursor.execute(f"UPDATE job_endpoints SET {column} = %s WHERE id = %s", [instant, endpoint.pk])  # noqa: S608
 
 
 def in_own_connection(work: Callable[[], int]) -> int:

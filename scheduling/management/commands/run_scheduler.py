@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.stopping import Stop
@@ -26,6 +27,8 @@ SWITCH_INTERVAL = 0.0005
 # default of 700 looking through them again and again was 8 % of a busy scheduler's CPU, so it is 1 %.
 COLLECT_AFTER = 50_000
 
+MOST = {"concurrency": 10_000, "per_host": 10_000, "batch_size": 10_000, "poll_interval": 3_600}
+
 
 class Command(BaseCommand):
     """Runs one scheduler worker until SIGTERM or SIGINT; start as many as you like."""
@@ -36,7 +39,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declares the options; each default is a setting."""
         env = settings.ENV
-        parser.add_argument("--concurrency", type=int, default=env.scheduler_concurrency, help="calls in flight")
+        parser.add_argument(
+            "--concurrency",
+            type=int,
+            default=env.scheduler_concurrency,
+            help="calls in flight; one slot in ten is kept for owners with none, so give 2 at least",
+        )
         parser.add_argument(
             "--per-host", type=int, default=env.scheduler_per_host, help="calls in flight to one destination host"
         )
@@ -51,9 +59,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name in ("concurrency", "per_host", "batch_size", "poll_interval"):
-            if options[name] <= 0:
-                raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
+        for name, most in MOST.items():
+            if not 0 < options[name] <= most:
+                raise CommandError(f"--{name.replace('_', '-')} must be above 0, and at most {most}.")
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
         stop = Stop()
@@ -70,6 +78,9 @@ class Command(BaseCommand):
             stop=stop,
         )
         stop.install()
+        if settings.DEBUG:
+            # Django would keep the statements of each thread, megabytes of bodies included.
+            type(connection).queries_limit = 0
         if options["once"]:
             self.stdout.write(f"{worker.run_once()} runs settled.")
             return
