@@ -31,7 +31,7 @@ from planner.analyst.dossier import (
     subject_of,
 )
 from planner.analyst.llm import MOST_COMPLETION_TOKENS, Model, ModelAccess
-from planner.attention.discovery import release, remembered_numbers
+from planner.attention.discovery import LONGEST_BODY, release, remembered_numbers
 from planner.attention.policy import AFTER_FAILED_SESSION, Trigger, body_shape, next_look
 from planner.models import AnalysisSession, Backend, SessionStatus
 from planner.proposals.filing import bounds_of, file_proposal
@@ -123,7 +123,7 @@ def analyse(task: Task, access: ModelAccess, stop: Stop) -> Analysed:
 
 def _begun(task: Task, subject: Subject, briefing: Briefing, access: ModelAccess) -> tuple[AnalysisSession | None, int]:
     """Stores the session as interrupted, with its tokens set aside, and tells how many; None where too few are left."""
-    endpoint = subject.endpoint
+    endpoint, body = subject.endpoint, briefing.body
     with transaction.atomic():
         budgets = locked_budgets_of(endpoint.owner_id, briefing.now)
         token_cap = min(budgets.left, settings.ENV.ai_session_token_limit)
@@ -140,7 +140,7 @@ def _begun(task: Task, subject: Subject, briefing: Briefing, access: ModelAccess
             status=SessionStatus.FAILED,
             error_kind="interrupted",
             endpoint_failure_count=endpoint.failure_count,
-            body_shape=body_shape(briefing.body) if briefing.body is not None else None,
+            body_shape=body_shape(body) if body is not None and len(body) <= LONGEST_BODY else None,
             body_numbers=remembered_numbers(endpoint.pk),
             next_analysis_at=briefing.now + AFTER_FAILED_SESSION,
         )

@@ -23,6 +23,9 @@ ADVISED_AGAIN_IN = timedelta(minutes=15)
 HEALTHY_AGAIN_IN = timedelta(minutes=60)
 SHAPE_DEPTH = 3
 ITEMS_LOOKED_AT = 20
+# Keys and their number are the server's choice: what a digest is made of stays below 200 KB of text.
+MOST_PLACES = 2_000
+LONGEST_PLACE = 100
 
 # What one pass takes; the rest keeps its turn, the endpoint that was looked at longest ago first.
 MOST_OF_A_JOB = 10
@@ -165,22 +168,37 @@ def next_look(now: datetime, *, failure_count: int, advised: bool, asked_in_ms: 
 
 
 def body_shape(text: str) -> str | None:
-    """A short digest of which keys with which types a JSON body has, whatever their values; None for other bodies."""
+    """A short digest of which keys with which types a JSON body has, whatever their values; None for other bodies.
+
+    Of a large body the first two thousand places count, of a long path its first hundred characters.
+    """
     document = safe_json(text)
     if isinstance(document, Unparsable):
         return None
-    return blake2b("\n".join(sorted(set(_keys(document, "", SHAPE_DEPTH)))).encode(), digest_size=16).hexdigest()
+    places: set[str] = set()
+    for place in _keys(document, "", SHAPE_DEPTH):
+        places.add(place)
+        if len(places) >= MOST_PLACES:
+            break
+    return blake2b("\n".join(sorted(places)).encode(), digest_size=16).hexdigest()
 
 
-def _keys(value: object, path: str, depth: int) -> list[str]:
-    items: list[tuple[str, object]]
+def _keys(value: object, path: str, depth: int) -> Iterator[str]:
+    items: Iterable[tuple[str, object]]
     if isinstance(value, dict):
-        items = [(f"{path}.{name}", item) for name, item in value.items()]
+        items = ((_place(path, f".{name[:LONGEST_PLACE]}"), item) for name, item in value.items())
     elif isinstance(value, list):
-        items = [(f"{path}[]", item) for item in value[:ITEMS_LOOKED_AT]]
+        items = ((_place(path, "[]"), item) for item in value[:ITEMS_LOOKED_AT])
     else:
         kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
-        return [f"{path}:{kind}"]
-    if not items or not depth:
-        return [f"{path}:{type(value).__name__}"]
-    return [key for place, item in items for key in _keys(item, place, depth - 1)]
+        yield f"{path}:{kind}"
+        return
+    if not value or not depth:
+        yield f"{path}:{type(value).__name__}"
+        return
+    for place, item in items:
+        yield from _keys(item, place, depth - 1)
+
+
+def _place(path: str, step: str) -> str:
+    return f"{path}{step}"[:LONGEST_PLACE]

@@ -1,5 +1,7 @@
 """Who deserves a look, and when again."""
 
+import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -103,6 +105,26 @@ def test_the_next_look_follows_the_state(failures: int, advised: bool, asked_in_
 )
 def test_a_shape_is_keys_and_types_not_values(left: str, right: str, same: bool) -> None:
     assert (body_shape(left) == body_shape(right)) is same
+
+
+def test_a_hostile_body_has_a_shape_for_little_memory() -> None:
+    rows = {f"row{row}": {f"k{key}": key for key in range(100)} for row in range(100)}
+    body = json.dumps({"x" * 20_000: rows})
+    assert len(body) > 94_000
+    tracemalloc.start()
+    try:
+        assert body_shape(body) is not None
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_beyond_the_first_places_and_characters_does_not_count() -> None:
+    long = "x" * 150
+    assert body_shape(json.dumps({f"{long}1": 1})) == body_shape(json.dumps({f"{long}2": 1}))
+    wide = {f"row{row}": {f"k{key}": 1 for key in range(1_000)} for row in range(3)}
+    assert body_shape(json.dumps(wide)) == body_shape(json.dumps(wide | {"more": 1}))
+    assert body_shape(json.dumps(wide)) != body_shape(json.dumps({"first": 1} | wide))
 
 
 def many(count: int, *, jobs: int = 1, owner: int = 1) -> list[Candidate]:
