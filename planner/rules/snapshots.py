@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 
 from cronicorn.runtime.clock import database_now
 from jobs.conditions import Observation
 from jobs.errors import InvalidInputError
-from jobs.models import Endpoint
+from jobs.models import Endpoint, EndpointStatus
 from jobs.rules import Rule, parse_rules, runs_needed
 from planner.proposals.inforce import advised_on, proposals_behind, turns_of
 from planner.rules.advice import TURNS_WITHIN, SeenRun, Watched
@@ -158,7 +159,11 @@ def _document(body: str | None) -> Any:
 
 
 def sibling_named(endpoint_id: UUID, name: str) -> UUID | None:
-    """The other endpoint of the same job and owner with this name, the oldest of several; None where there is none."""
+    """The other endpoint of the same job and owner with this name; None where there is none.
+
+    What is archived counts as gone; of several the oldest, but one that is active before one that is paused.
+    """
     this = Endpoint.objects.only("job_id", "owner_id").get(pk=endpoint_id)
     others = Endpoint.objects.filter(job_id=this.job_id, owner_id=this.owner_id, name=name).exclude(pk=endpoint_id)
-    return others.order_by("created_at", "id").values_list("pk", flat=True).first()
+    alive = others.exclude(status=EndpointStatus.ARCHIVED).annotate(active=Q(status=EndpointStatus.ACTIVE))
+    return alive.order_by("-active", "created_at", "id").values_list("pk", flat=True).first()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from jobs.models import Endpoint
+from jobs.models import Endpoint, EndpointStatus
 from planner.rules import rulespass
 from planner.rules.rulespass import rules_pass
-from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen
+from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen, sibling_named
 from tests.planner.scenes import QUEUE_RULE, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
 
@@ -99,3 +99,15 @@ def test_the_runs_since_the_last_pass_are_found_by_index_and_without_reading_run
     (plan,) = plans
     assert '"Index Name": "endpoints_by_last_run"' in plan.replace("\\", "")
     assert '"runs"' not in plan.replace("\\", "")
+
+
+def test_an_archived_namesake_is_no_sibling_and_an_active_one_comes_before_one_that_is_paused() -> None:
+    job = make_job()
+    check = with_rule(job=job)
+    make_endpoint(job=job, name="recover", status=EndpointStatus.ARCHIVED)
+    assert sibling_named(check.pk, "recover") is None
+    paused = make_endpoint(job=job, name="recover", status=EndpointStatus.PAUSED)
+    assert sibling_named(check.pk, "recover") == paused.pk
+    active = make_endpoint(job=job, name="recover")
+    make_endpoint(job=job, name="recover")
+    assert sibling_named(check.pk, "recover") == active.pk
