@@ -209,6 +209,9 @@ def _shown(value: object) -> str:
         return "null"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = visible(str(value))
-    text = text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+    whole = str(value)
+    # A text of a response may be a megabyte long, and many conditions may look at it.
+    text = visible(whole[: 4 * SHOWN_LENGTH])
+    is_cut = len(text) > SHOWN_LENGTH or len(whole) > 4 * SHOWN_LENGTH
+    text = f"{text[:SHOWN_LENGTH]}..." if is_cut else text
     return f'"{text}"' if isinstance(value, str) else text

@@ -31,6 +31,7 @@ from scheduling.exchange.jsonpath import OPERATORS, Path, parse_path
 
 MAX_RULES = 20
 MAX_CONDITIONS = 20
+MAX_CONDITIONS_IN_ALL = 100
 MAX_DEPTH = 3
 MAX_RUNS = 50
 MAX_RATE_RUNS = 200
@@ -152,6 +153,7 @@ class _Reader:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self._conditions = 0
+        self._conditions_in_all = 0
 
     def fault(self, field: str, code: str, message: str) -> None:
         self.faults.append(Fault(field, code, message))
@@ -169,6 +171,8 @@ class _Reader:
             if rule.key in keys:
                 self.fault(f"rules[{rule.position}].name", "duplicate", "Another rule has this name.")
             keys.add(rule.key)
+        if self._conditions_in_all > MAX_CONDITIONS_IN_ALL:
+            self.fault("rules", "too_many", f"At most {MAX_CONDITIONS_IN_ALL} conditions in all rules together.")
         return tuple(found)
 
     def rule(self, position: int, value: object) -> Rule | None:
@@ -194,6 +198,7 @@ class _Reader:
             return None
         kind, fields = chosen
         self._conditions += 1
+        self._conditions_in_all += 1
         if self._conditions == MAX_CONDITIONS + 1:
             self.fault(field, "too_many", f"At most {MAX_CONDITIONS} conditions in a rule.")
         if kind == "path":

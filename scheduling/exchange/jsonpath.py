@@ -6,9 +6,11 @@ Pure. No wildcards, filters or slices: a path names one value or none.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 MAX_PATH_LENGTH = 255
+MAX_ITEMS = 1_000
 
 _STEP = re.compile(
     r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,6})\]|\['([^'\\\x00-\x1f]+)'\]|\[\"([^\"\\\x00-\x1f]+)\"\]"
@@ -64,7 +66,8 @@ def compare(actual: object, operator: str, expected: object) -> bool:
     """Whether `actual operator expected` holds; never raises for an operator of `OPERATORS`.
 
     Types are not converted: 1 is neither true nor "1", though 1 equals 1.0. Order exists between two numbers or two
-    strings only. `contains` looks into a string or a list. A missing value satisfies `exists` false and nothing else.
+    strings only. `contains` looks into a string or the first 1,000 items of a list. A missing value satisfies `exists`
+    false and nothing else.
     """
     if operator == "exists":
         return (actual is not MISSING) is (expected is not False)
@@ -78,7 +81,7 @@ def compare(actual: object, operator: str, expected: object) -> bool:
         case "contains":
             if isinstance(actual, str):
                 return isinstance(expected, str) and expected in actual
-            return isinstance(actual, list) and any(_equal(item, expected) for item in actual)
+            return isinstance(actual, list) and any(_equal(item, expected) for item in islice(actual, MAX_ITEMS))
         case _:
             return _ordered(actual, operator, expected)
 

@@ -1,5 +1,6 @@
 """The grammar of the owner's rules, and what they say of runs."""
 
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ def rule(when: Any, then: Any = None, **more: Any) -> dict[str, Any]:
 
 def seen(document: Any = MISSING, *, failed: bool = False, **fields: Any) -> Observation:
     return Observation(failed=failed, document=document, **fields)
+
+
+def test_a_hundred_conditions_are_enough_for_the_rules_of_an_endpoint() -> None:
+    assert len(parse_rules([rule({"any": [QUEUE] * 19})] * 5)) == 5
+
+
+def test_of_a_long_text_only_the_beginning_is_cleaned_for_the_reason() -> None:
+    long = seen({"text": "a\u200b" * 500_000})
+    begun = time.process_time()
+    for _ in range(200):
+        assert reason({"path": "$.text", "op": "!=", "value": "b"}, long) == f'text is "{"a" * 60}...", not "b"'
+    assert time.process_time() - begun < 5
 
 
 def reason(when: dict[str, Any], *runs: Observation) -> str | None:
@@ -116,6 +129,7 @@ def test_each_action_is_read(then: Any, action: Any) -> None:
         ("x", "rules", "invalid"),
         ({}, "rules", "invalid"),
         ([rule(QUEUE)] * 21, "rules", "too_many"),
+        ([rule({"any": [QUEUE] * 19})] * 5 + [rule(QUEUE)], "rules", "too_many"),
         ([1], "rules[0]", "invalid"),
         ([{"when": QUEUE}], "rules[0].then", "required"),
         ([rule(QUEUE), {"then": THEN}], "rules[1].when", "required"),

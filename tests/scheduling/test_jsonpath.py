@@ -80,6 +80,8 @@ def test_path_that_is_too_long_is_refused() -> None:
         ([1, "a"], "contains", "a", True),
         ([1], "contains", True, False),
         ({"a": 1}, "contains", "a", False),
+        ([0] * 999 + ["a"], "contains", "a", True),
+        ([0] * 1_000 + ["a"], "contains", "a", False),
         (None, "exists", True, True),
         (MISSING, "exists", True, False),
         (MISSING, "exists", False, True),
