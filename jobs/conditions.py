@@ -180,6 +180,13 @@ def runs_looked_at(condition: Condition) -> int:
     return 1
 
 
+def body_looked_at(condition: Condition) -> bool:
+    """Whether the condition depends on the body's content."""
+    if isinstance(condition, AllCondition | AnyCondition):
+        return any(body_looked_at(part) for part in condition.parts)
+    return isinstance(condition, PathCondition)
+
+
 def visible(text: str) -> str:
     """The text without control, format, private and unassigned characters, so that nothing hides in it.
 

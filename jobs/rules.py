@@ -7,7 +7,7 @@ in words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from jobs.conditions import (
     PathCondition,
     StatusCondition,
     UnchangedCondition,
+    body_looked_at,
     is_number,
     runs_looked_at,
     visible,
@@ -132,8 +133,16 @@ def verdicts(rules: Sequence[Rule], runs: History, *, in_force: str | None = Non
 
 def runs_needed(rules: Sequence[Rule]) -> int:
     """How many of the latest runs the rules look at, one more so that the run before can be judged too."""
-    conditions = (condition for rule in rules for condition in (rule.when, rule.until) if condition is not None)
-    return 1 + max(map(runs_looked_at, conditions), default=0)
+    return 1 + max(map(runs_looked_at, _conditions(rules)), default=0)
+
+
+def body_needed(rules: Sequence[Rule]) -> bool:
+    """Whether a rule looks into the body."""
+    return any(map(body_looked_at, _conditions(rules)))
+
+
+def _conditions(rules: Sequence[Rule]) -> Iterator[Condition]:
+    return (condition for rule in rules for condition in (rule.when, rule.until) if condition is not None)
 
 
 def parse_rules(value: object) -> tuple[Rule, ...]:

@@ -1,6 +1,8 @@
 """Reads what the planner looks at, set-based: a pass costs a few statements, not a few for each endpoint."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,8 +13,8 @@ from django.db.models import Q
 from cronicorn.runtime.clock import database_now
 from jobs.conditions import Observation
 from jobs.errors import InvalidInputError
-from jobs.models import Endpoint, EndpointStatus
-from jobs.rules import Rule, parse_rules, runs_needed
+from jobs.models import Endpoint, EndpointStatus, RunResponse
+from jobs.rules import Rule, body_needed, parse_rules, runs_needed
 from planner.proposals.inforce import advised_on, proposals_behind, turns_of
 from planner.rules.advice import TURNS_WITHIN, SeenRun, Watched
 from planner.rules.heuristics import RUNS_NEEDED
@@ -20,6 +22,8 @@ from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
 
 BODIES_READ = 2
+# Parsed, a body takes up to some twenty times its bytes.
+MOST_BODY_BYTES = 2_000_000
 # An endpoint among those with new runs: when its last run ended, and its id.
 Place = tuple[datetime, UUID]
 NO_ID = UUID(int=0)
@@ -79,8 +83,11 @@ def mark_seen(seen: Sequence[Place]) -> None:
         )
 
 
-def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], dict[UUID, InvalidInputError]]:
-    """The endpoints with their latest runs and what is in force, and those whose stored rules cannot be read."""
+def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watched], dict[UUID, InvalidInputError]]:
+    """The endpoints with their latest runs and what is in force, and those whose stored rules cannot be read.
+
+    Bodies are read while the endpoints are taken, some megabytes at once.
+    """
     endpoints = Endpoint.objects.in_bulk(endpoint_ids)
     rules: dict[UUID, tuple[Rule, ...]] = {}
     unreadable: dict[UUID, InvalidInputError] = {}
@@ -95,7 +102,8 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], 
                 runs_needed(rules[endpoint.pk]), RUNS_NEEDED if endpoint.max_interval_ms is not None else BODIES_READ
             )
             for endpoint in endpoints.values()
-        }
+        },
+        by_body={endpoint_id for endpoint_id, its in rules.items() if body_needed(its)},
     )
     known = proposals_behind(endpoints.values())
     turns = turns_of(endpoint_ids, at - TURNS_WITHIN)
@@ -114,21 +122,34 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[list[Watched], 
                 interval_hint=advised.interval,
                 oneshot_hint=advised.oneshot,
                 pause=advised.pause,
-                runs=runs[endpoint.pk],
+                runs=[run.seen for run in runs[endpoint.pk]],
                 turns=turns.get(endpoint.pk, {}),
             )
         )
-    return found, unreadable
+    return _with_bodies(found, runs), unreadable
 
 
-def _latest_runs(wanted: dict[UUID, int]) -> dict[UUID, list[SeenRun]]:
-    """The latest finished runs of each endpoint, newest first, as many as wanted; bodies only of the first two."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A run without its body; `body_size` is in bytes, None where the body is not wanted."""
+
+    run_id: UUID
+    seen: SeenRun
+    body_size: int | None
+
+
+def _latest_runs(wanted: dict[UUID, int], by_body: Set[UUID]) -> dict[UUID, list[_Found]]:
+    """The latest finished runs of each endpoint, newest first, as many as wanted.
+
+    The bodies of the first two are wanted, where they are whole and the endpoint is one of `by_body`.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT w.id, r.finished_at, r.status, r.status_code, r.duration_ms, p.sha256, p.headers ->> 'retry-after',
-                   CASE WHEN r.position <= %s AND NOT p.truncated THEN p.body END
-            FROM UNNEST(%s::uuid[], %s::integer[]) AS w(id, wanted)
+            SELECT w.id, r.id, r.finished_at, r.status, r.status_code, r.duration_ms, p.sha256,
+                   p.headers ->> 'retry-after',
+                   CASE WHEN r.position <= %s AND w.by_body AND NOT p.truncated THEN octet_length(p.body) END
+            FROM UNNEST(%s::uuid[], %s::integer[], %s::boolean[]) AS w(id, wanted, by_body)
             CROSS JOIN LATERAL (
                 SELECT l.*, row_number() OVER (ORDER BY l.due_at DESC, l.finished_at DESC) AS position
                 FROM (SELECT id, due_at, finished_at, status, status_code, duration_ms FROM runs
@@ -138,19 +159,47 @@ def _latest_runs(wanted: dict[UUID, int]) -> dict[UUID, list[SeenRun]]:
             LEFT JOIN run_responses p ON p.run_id = r.id
             ORDER BY w.id, r.position
             """,
-            [BODIES_READ, list(wanted), list(wanted.values())],
+            [BODIES_READ, list(wanted), list(wanted.values()), [endpoint_id in by_body for endpoint_id in wanted]],
         )
-        found: dict[UUID, list[SeenRun]] = {}
-        for endpoint_id, finished_at, status, status_code, duration_ms, digest, retry_after, body in cursor.fetchall():
+        found: dict[UUID, list[_Found]] = {}
+        for endpoint_id, run_id, finished_at, status, status_code, duration_ms, digest, retry_after, size in cursor:
             observation = Observation(
-                failed=status == "failed",
-                status_code=status_code,
-                duration_ms=duration_ms,
-                document=_document(body),
-                digest=digest,
+                failed=status == "failed", status_code=status_code, duration_ms=duration_ms, digest=digest
             )
-            found.setdefault(endpoint_id, []).append(SeenRun(finished_at, observation, retry_after))
+            run = _Found(run_id, SeenRun(finished_at, observation, retry_after), size)
+            found.setdefault(endpoint_id, []).append(run)
         return found
+
+
+def _with_bodies(found: Sequence[Watched], runs: Mapping[UUID, Sequence[_Found]]) -> Iterator[Watched]:
+    """The same with the documents of their latest runs, of no more endpoints at a time than `MOST_BODY_BYTES` hold."""
+    waiting = deque(found)
+    while waiting:
+        lot: list[Watched] = []
+        size = 0
+        while waiting:
+            size += sum(run.body_size or 0 for run in runs[waiting[0].endpoint_id])
+            if lot and size > MOST_BODY_BYTES:
+                break
+            lot.append(waiting.popleft())
+        bodies = _bodies([run.run_id for item in lot for run in runs[item.endpoint_id] if run.body_size is not None])
+        for item in lot:
+            yield replace(item, runs=[_seen(run, bodies) for run in runs[item.endpoint_id]])
+
+
+def _bodies(run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    if not run_ids:
+        return {}
+    return dict(RunResponse.objects.filter(run_id__in=run_ids).values_list("run_id", "body"))
+
+
+def _seen(run: _Found, bodies: Mapping[UUID, str]) -> SeenRun:
+    document = _document(bodies.get(run.run_id))
+    return (
+        run.seen
+        if document is MISSING
+        else replace(run.seen, observation=replace(run.seen.observation, document=document))
+    )
 
 
 def _document(body: str | None) -> Any:

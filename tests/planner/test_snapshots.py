@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import DjangoAssertNumQueries
 
 from jobs.models import Endpoint, EndpointStatus
-from planner.rules import rulespass
+from planner.rules import rulespass, snapshots
 from planner.rules.rulespass import rules_pass
-from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen, sibling_named
+from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen, sibling_named, watched
+from scheduling.exchange.jsonpath import MISSING
 from tests.planner.scenes import QUEUE_RULE, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
 
@@ -66,6 +68,33 @@ def test_only_what_rules_or_heuristics_could_speak_on_is_met() -> None:
         ran(endpoint, {})
     assert {endpoint_id for _, endpoint_id in met()} == {slowable.pk, ruled.pk}
     assert {endpoint_id for _, endpoint_id in met(heuristics=False)} == {ruled.pk}
+
+
+def test_bodies_are_read_in_lots_and_only_where_a_rule_looks_into_them(
+    django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job()
+    ruled = [with_rule(job=job) for _ in range(6)]
+    unread = make_endpoint(job=job, rules=[{"when": {"failing_for": 1}, "then": {"pause_minutes": 5}}])
+    for endpoint in (*ruled, unread):
+        ran(endpoint, {"queue_depth": 7, "text": "x" * 1_000}, ago=9)
+        ran(endpoint, {"queue_depth": 8, "text": "x" * 1_000})
+    monkeypatch.setattr(snapshots, "MOST_BODY_BYTES", 5_000)
+    found, _ = watched([endpoint.pk for endpoint in (*ruled, unread)], utc_now())
+    with django_assert_num_queries(3):
+        seen = {item.endpoint_id: [run.observation.document for run in item.runs] for item in found}
+    for endpoint in ruled:
+        assert [document["queue_depth"] for document in seen[endpoint.pk]] == [8, 7]
+    assert set(seen[unread.pk]) == {MISSING}
+
+
+def test_a_body_larger_than_a_lot_is_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = [with_rule(), with_rule()]
+    for endpoint in endpoints:
+        ran(endpoint, {"queue_depth": 412})
+    monkeypatch.setattr(snapshots, "MOST_BODY_BYTES", 1)
+    found, _ = watched([endpoint.pk for endpoint in endpoints], utc_now())
+    assert [item.runs[0].observation.document for item in found] == [{"queue_depth": 412}] * 2
 
 
 def test_the_runs_since_the_last_pass_are_found_by_index_and_without_reading_runs() -> None:
