@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from planner.evaluation.history import History
 from planner.evaluation.world import World
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
+from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
@@ -126,10 +127,14 @@ class Desk:
             self._carry_out(entry, bounded, standing, own_only)
         elif self._noted(entry):
             return judged
-        self.entries.append(entry)
-        self._on[endpoint].append(entry)
-        self._said[endpoint, speaker, key, wish.tool].append(entry)
+        self._enter(entry)
         return judged
+
+    def refuse(self, endpoint: str, wish: Wish, *, speaker: Speaker, key: str | None, why: str) -> None:
+        """Notes on the endpoint that asked that a wish for a sibling could not be asked there."""
+        entry = Entry(self.now, endpoint, speaker, key, wish, wish, Verdict.REFUSED, why)
+        if not self._noted(entry):
+            self._enter(entry)
 
     def advised(self, endpoint: str) -> Advised:
         """What is in force on an endpoint by anybody's advice."""
@@ -140,10 +145,19 @@ class Desk:
             pause=self._in_force(endpoint, PauseUntil, row.paused_until),
         )
 
-    def floor_ms(self, endpoint: str) -> int:
-        """The shortest interval of an endpoint that has no minimum of its own."""
-        row = self.stage.row(endpoint)
-        return planner_floor_ms(facts_of(row, self.now, unclaimed=False, hint_floor_ms=self.world.hint_floor_ms))
+    def bounds(self, endpoint: str) -> Bounds:
+        """What the endpoint allows the planner at this moment."""
+        row, now = self.stage.row(endpoint), self.now
+        facts = facts_of(row, now, unclaimed=False, hint_floor_ms=self.world.hint_floor_ms)
+        return Bounds(
+            min_interval_ms=row.min_interval_ms,
+            max_interval_ms=row.max_interval_ms,
+            floor_ms=planner_floor_ms(facts),
+            last_started_at=row.last_started_at,
+            pause_left=MAX_PAUSE_PER_WEEK - self._paused_this_week(endpoint),
+            runs_once=row.run_once_at is not None,
+            usual_gap_ms=usual_gap_ms(row.baseline_interval_ms, row.baseline_cron, row.timezone, now),
+        )
 
     def _standing(self, endpoint: str, wish: Wish) -> Standing:
         """What the wish is to be judged by."""
@@ -155,14 +169,7 @@ class Desk:
             interval=advised.interval,
             oneshot=advised.oneshot,
             pause=advised.pause,
-            bounds=Bounds(
-                min_interval_ms=row.min_interval_ms,
-                max_interval_ms=row.max_interval_ms,
-                floor_ms=self.floor_ms(endpoint),
-                last_started_at=row.last_started_at,
-                pause_left=MAX_PAUSE_PER_WEEK - self._paused_this_week(endpoint),
-                runs_once=row.run_once_at is not None,
-            ),
+            bounds=self.bounds(endpoint),
             next_run_at=self._unpaused_run_at(row, self.now) if isinstance(wish, PauseUntil) else None,
         )
 
@@ -252,6 +259,11 @@ class Desk:
         used = kind is ProposeNextTime and self.stage.row(endpoint).ai_hint_next_run_at is None
         if entry is not None and entry.until is not None and entry.until > self.now and not used:
             entry.ended_at, entry.ended_by = self.now, how
+
+    def _enter(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self._on[entry.endpoint].append(entry)
+        self._said[entry.endpoint, entry.speaker, entry.key, entry.tool].append(entry)
 
     def _noted(self, entry: Entry) -> bool:
         """Whether the speaker's last words on this, all that had the same verdict, hold the same and are fresh."""

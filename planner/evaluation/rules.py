@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from jobs.rules import runs_needed
 from planner.evaluation.desk import Desk
 from planner.evaluation.history import PlayedRun
-from planner.rules.advice import Advice, SeenRun, Watched, advise
+from planner.rules.advice import Advice, SeenRun, Watched, advise, why_deaf
 from planner.rules.heuristics import RUNS_NEEDED
 
 PASS_EVERY = timedelta(seconds=2)
@@ -65,11 +65,17 @@ class RulesPlanner:
     def _file(self, name: str, watched: Watched, advice: Advice) -> None:
         desk, target, key = self._desk, name, advice.key
         if advice.wish.endpoint is not None:
-            target, key = advice.wish.endpoint, f"{name}:{advice.key}"
+            target = advice.wish.endpoint
+            sibling = next((each for each in desk.world.siblings(name) if each.name == target), None)
+            is_off = sibling is not None and sibling.mode == "off"
+            deaf = why_deaf(target, known=sibling is not None, is_off=is_off)
+            if deaf is not None:
+                desk.refuse(name, advice.wish, speaker=advice.speaker, key=key, why=deaf)
+                return
+            key = f"{name}:{advice.key}"
             last = desk.last(target, advice.speaker, key, advice.wish.tool)
             last_at = last.at if last is not None else None
-            known = any(sibling.name == target for sibling in desk.world.siblings(name))
-            if not known or advice.asked_already(last_at, watched.runs[0].finished_at, desk.now):
+            if advice.asked_already(last_at, watched.runs[0].finished_at, desk.now):
                 return
         desk.file(target, advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only)
 

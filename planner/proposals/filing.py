@@ -23,6 +23,7 @@ from jobs.replan import plan
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.inforce import advised_on
 from planner.proposals.judgement import Judged, Standing, Verdict, judge, may_clear
+from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
@@ -97,6 +98,24 @@ def file_proposal(
     facts: dict[str, Any] = {"endpoint": endpoint_id, "proposal": proposal.pk, "tool": wish.tool, "cause": speaker}
     log_event(logger, Event.PROPOSAL_STORED, **facts, status=proposal.status)
     return Filed(proposal.pk, ProposalStatus(proposal.status), judged.why)
+
+
+def file_refusal(*, endpoint_id: UUID, wish: Wish, speaker: Speaker, key: str | None, why: str) -> Filed:
+    """Stores that a wish for a sibling could not even be asked there, on the endpoint that asked; atomic.
+
+    Told again only after as long as any refusal. Raises Endpoint.DoesNotExist for an unknown id.
+    """
+    with transaction.atomic():
+        endpoint, now = locked_endpoint(endpoint_id)
+        judged = Judged(Verdict.REFUSED, None, why)
+        proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=None, now=now)
+        proposal.arguments_asked["endpoint"] = wish.endpoint
+        if _on_file(proposal, now):
+            return Filed(None, None, why)
+        proposal.save(force_insert=True)
+    facts: dict[str, Any] = {"endpoint": endpoint_id, "proposal": proposal.pk, "tool": wish.tool, "cause": speaker}
+    log_event(logger, Event.PROPOSAL_STORED, **facts, status=proposal.status)
+    return Filed(proposal.pk, ProposalStatus(proposal.status), why)
 
 
 def locked_endpoint(endpoint_id: UUID) -> tuple[Endpoint, datetime]:
@@ -175,6 +194,7 @@ def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
         last_started_at=endpoint.last_started_at,
         pause_left=MAX_PAUSE_PER_WEEK - _paused_this_week(endpoint, now),
         runs_once=endpoint.run_once_at is not None,
+        usual_gap_ms=usual_gap_ms(endpoint.baseline_interval_ms, endpoint.baseline_cron, endpoint.timezone, now),
     )
 
 

@@ -87,6 +87,13 @@ class Advice:
         return last_at >= run_at or (not self.new_match and last_at > now - self.again_after)
 
 
+def why_deaf(sibling: str, *, known: bool, is_off: bool) -> str | None:
+    """Why a sibling that a rule names cannot be asked, as one sentence that its owner will read; None where it can."""
+    if not known:
+        return f'This job has no other endpoint called "{sibling}".'
+    return f'The planner is off for "{sibling}".' if is_off else None
+
+
 def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]:
     """What the owner's rules say, and where they are silent, the heuristics."""
     runs = [run.observation for run in watched.runs]

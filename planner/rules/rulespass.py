@@ -12,10 +12,10 @@ from uuid import UUID
 from django.db import Error, transaction
 
 from cronicorn.logging import Event, log_event
-from jobs.models import Endpoint
+from jobs.models import Endpoint, PlannerMode
 from planner.models import AnalysisSession, Backend, Proposal, SessionStatus
-from planner.proposals.filing import Filed, file_proposal, locked_endpoint
-from planner.rules.advice import Advice, Watched, advise
+from planner.proposals.filing import Filed, file_proposal, file_refusal, locked_endpoint
+from planner.rules.advice import Advice, Watched, advise, why_deaf
 from planner.rules.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)
@@ -76,19 +76,22 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
 
 
 def _file(item: Watched, advice: Advice, at: datetime) -> Filed | None:
-    """Files one piece of advice; None where it is for a sibling that is not there or was asked already."""
-    target: UUID | None = item.endpoint_id
-    key = advice.key
+    """Files one piece of advice; None where a sibling was asked already."""
+    target, key = item.endpoint_id, advice.key
     if advice.wish.endpoint is not None:
-        target = sibling_named(item.endpoint_id, advice.wish.endpoint)
+        sibling = sibling_named(item.endpoint_id, advice.wish.endpoint)
+        is_off = sibling is not None and Endpoint.objects.filter(pk=sibling, planner_mode=PlannerMode.OFF).exists()
+        deaf = why_deaf(advice.wish.endpoint, known=sibling is not None, is_off=is_off)
+        if sibling is None or deaf is not None:
+            return file_refusal(
+                endpoint_id=item.endpoint_id, wish=advice.wish, speaker=advice.speaker, key=key, why=deaf or ""
+            )
+        target = sibling
         key = f"{item.endpoint_id}:{advice.key}"[:255]
-        if target is None:
-            return None
         # Two planners may see the same run: the one that waited for the row finds what the other has filed.
         locked_endpoint(target)
         if _asked_already(target, key, item, advice, at):
             return None
-    assert target is not None
     return file_proposal(
         endpoint_id=target, wish=advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only
     )

@@ -180,17 +180,25 @@ def test_two_planners_that_see_the_same_run_file_once() -> None:
     assert not Proposal.objects.filter(session=None).exists()
 
 
-def test_a_rule_for_a_sibling_that_is_not_there_or_is_switched_off_does_nothing() -> None:
+def test_a_rule_for_a_sibling_that_is_not_there_or_is_switched_off_says_so_once_on_its_own_endpoint() -> None:
     job = make_job()
     rules = [{"when": {"failing_for": 1}, "then": {"run_sibling": name}} for name in ("nobody", "off", "resting")]
     check = make_endpoint(job=job, name="check", rules=rules)
     make_endpoint(job=job, name="off", planner_mode=PlannerMode.OFF)
     make_endpoint(job=job, name="resting", status=EndpointStatus.PAUSED)
     make_endpoint(name="nobody")
-    ran(check, status=RunStatus.FAILED, status_code=500)
-    assert look(heuristics=False) == 0
-    assert not Proposal.objects.exists()
-    assert not AnalysisSession.objects.exists()
+    for _ in range(3):
+        ran(check, status=RunStatus.FAILED, status_code=500, ago=0.1)
+        look(heuristics=False)
+    told = Proposal.objects.order_by("cause_key").values_list("endpoint", "cause_key", "status", "status_reason")
+    assert list(told) == [
+        (check.pk, "rules[0]", "refused", 'This job has no other endpoint called "nobody".'),
+        (check.pk, "rules[1]", "refused", 'The planner is off for "off".'),
+    ]
+    assert [each.arguments_asked["endpoint"] for each in Proposal.objects.order_by("cause_key")] == ["nobody", "off"]
+    Proposal.objects.update(created_at=utc_now() - timedelta(hours=1))
+    ran(check, status=RunStatus.FAILED, status_code=500, ago=0.1)
+    assert look(heuristics=False) == 2
 
 
 def test_one_endpoint_that_breaks_the_pass_disturbs_no_other(

@@ -151,9 +151,13 @@ def test_rules_of_an_endpoint_that_is_off_are_not_read() -> None:
     assert not play(world(rules=rules, mode="off"), RulesPlanner()).entries
 
 
-def test_rules_that_name_no_sibling_run_nothing() -> None:
+def test_rules_that_name_no_sibling_run_nothing_and_say_so_once_an_hour() -> None:
     rules = [{"when": {"path": "$.depth", "op": ">", "value": 1}, "then": {"run_sibling": "nobody"}}]
-    assert not play(world(rules=rules), RulesPlanner()).entries
+    entries = play(world(rules=rules), RulesPlanner()).entries
+    assert {(each.endpoint, each.verdict, each.note) for each in entries} == {
+        ("a", Verdict.REFUSED, 'This job has no other endpoint called "nobody".')
+    }
+    assert len(entries) == 2
 
 
 def test_turns_of_rules_are_counted_within_the_hour() -> None:
