@@ -86,8 +86,8 @@ def analyse(task: Task, access: ModelAccess, stop: Stop) -> Analysed:
     except Endpoint.DoesNotExist:
         return Analysed(stored=False)
     at = now()
-    floor_ms = bounds_of(subject.endpoint, at).floor_ms
-    briefing = briefing_of(subject, trigger=task.trigger.value, floor_ms=floor_ms, now=at)
+    limits_ms = bounds_of(subject.endpoint, at).limits_ms()
+    briefing = briefing_of(subject, trigger=task.trigger.value, limits_ms=limits_ms, now=at)
     session, token_cap = _begun(task, subject, briefing, access)
     if session is None:
         release(worker=task.worker, endpoint_id=task.endpoint_id, next_analysis_at=subject.endpoint.next_analysis_at)

@@ -106,7 +106,10 @@ class SiblingLine:
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """The facts of one endpoint at `now`; durations in milliseconds. `secrets` are masked wherever they show up."""
+    """The facts of one endpoint at `now`. `secrets` are masked wherever they show up.
+
+    `limits_ms` are the fastest and the slowest interval of a hint, in milliseconds.
+    """
 
     now: datetime
     trigger: str
@@ -114,9 +117,7 @@ class Briefing:
     description: str
     method: str
     baseline: str
-    min_interval_ms: int | None
-    max_interval_ms: int | None
-    floor_ms: int
+    limits_ms: tuple[int, int]
     failure_count: int
     next_run_at: datetime | None
     next_source: str | None
@@ -176,7 +177,7 @@ def as_data(text: str, secrets: Sequence[str], limit: int) -> str:
 
 def _facts(briefing: Briefing, sizes: Sizes) -> str:
     secrets = briefing.secrets
-    bounds = f"{_bound(briefing.min_interval_ms, briefing.floor_ms)} to {_bound(briefing.max_interval_ms, 86_400_000)}"
+    bounds = " to ".join(duration_words(limit) for limit in briefing.limits_ms)
     lines = [
         f"Now {_time(briefing.now)}. Looked at because: {briefing.trigger}.",
         f"Endpoint {as_data(briefing.name, secrets, 100)}, {briefing.method}, {briefing.baseline}; hints {bounds}.",
@@ -203,10 +204,6 @@ def _facts(briefing: Briefing, sizes: Sizes) -> str:
 
 def _time(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _bound(value_ms: int | None, otherwise_ms: int) -> str:
-    return duration_words(value_ms if value_ms is not None else otherwise_ms)
 
 
 def _next(briefing: Briefing) -> str:

@@ -68,8 +68,8 @@ def _secrets(endpoint: Endpoint) -> list[str]:
     return [str(value) for value in values.values()] if isinstance(values, dict) else []
 
 
-def briefing_of(subject: Subject, *, trigger: str, floor_ms: int, now: datetime) -> Briefing:
-    """The facts of the endpoint as they stand."""
+def briefing_of(subject: Subject, *, trigger: str, limits_ms: tuple[int, int], now: datetime) -> Briefing:
+    """The facts of the endpoint as they stand; `limits_ms` are the fastest and the slowest interval of a hint."""
     endpoint = subject.endpoint
     latest = _latest_response(endpoint.pk)
     return Briefing(
@@ -79,9 +79,7 @@ def briefing_of(subject: Subject, *, trigger: str, floor_ms: int, now: datetime)
         description=endpoint.description,
         method=endpoint.method,
         baseline=_baseline(endpoint, now),
-        min_interval_ms=endpoint.min_interval_ms,
-        max_interval_ms=endpoint.max_interval_ms,
-        floor_ms=floor_ms,
+        limits_ms=limits_ms,
         failure_count=endpoint.failure_count,
         next_run_at=endpoint.next_run_at,
         next_source=endpoint.next_source,

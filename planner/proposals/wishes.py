@@ -21,6 +21,8 @@ WEEK = timedelta(days=7)
 SHORTEST_PAUSE = timedelta(seconds=1)
 MAX_REASON = 500
 LONGEST_INTERVAL_MS = DAY_MS
+# How many times slower than the baseline it may run where the owner set no maximum: three doublings.
+MOST_SLOWER = 8
 
 
 class Speaker(StrEnum):
@@ -216,7 +218,8 @@ class Bounds:
     """What an endpoint allows. Durations in milliseconds where they say so; None means that the owner set no bound.
 
     `floor_ms` holds where there is no minimum; `pause_left` is what the week's allowance of pauses still has;
-    `runs_once` marks an endpoint that has no interval to change.
+    `runs_once` marks an endpoint that has no interval to change; `usual_gap_ms` is the pace of its baseline, None where
+    it has none.
     """
 
     min_interval_ms: int | None
@@ -225,6 +228,19 @@ class Bounds:
     last_started_at: datetime | None
     pause_left: timedelta
     runs_once: bool = False
+    usual_gap_ms: int | None = None
+
+    def limits_ms(self) -> tuple[int, int]:
+        """The fastest and the slowest interval that the planner may set.
+
+        Without a maximum that is eight times the baseline, at most a day: slower would be a pause by another name.
+        """
+        low = self.floor_ms if self.min_interval_ms is None else self.min_interval_ms
+        high = self.max_interval_ms
+        if high is None:
+            slow = LONGEST_INTERVAL_MS if self.usual_gap_ms is None else MOST_SLOWER * self.usual_gap_ms
+            high = min(max(slow, low), LONGEST_INTERVAL_MS)
+        return min(low, high), high
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +274,8 @@ def bound(wish: Wish, bounds: Bounds, now: datetime) -> Bounded | Refusal:
 def _bound_interval(wish: ProposeInterval, bounds: Bounds) -> Bounded | Refusal:
     if bounds.runs_once:
         return Refusal("The endpoint runs once; it has no interval.")
-    high = LONGEST_INTERVAL_MS if bounds.max_interval_ms is None else bounds.max_interval_ms
-    low = bounds.floor_ms if bounds.min_interval_ms is None else bounds.min_interval_ms
-    interval_ms = min(max(wish.interval_ms, min(low, high)), high)
+    low, high = bounds.limits_ms()
+    interval_ms = min(max(wish.interval_ms, low), high)
     ttl_ms = wish.ttl_minutes * MINUTE_MS
     if interval_ms >= ttl_ms:
         return Refusal(f"The hint would end before its first run: {duration_words(interval_ms)} of interval.")

@@ -128,10 +128,8 @@ def test_where_nothing_fits_the_least_is_told() -> None:
     assert "1 of 12 siblings:" in told["content"]
 
 
-def test_windows_without_runs_and_bounds_that_nobody_set_are_told() -> None:
-    text = asked(replace(QUIET, health=[HealthLine(1, 0, 0, None, None)], min_interval_ms=None, max_interval_ms=None))[
-        1
-    ]
+def test_windows_without_runs_and_the_limits_of_hints_are_told() -> None:
+    text = asked(replace(QUIET, health=[HealthLine(1, 0, 0, None, None)], limits_ms=(10_000, 86_400_000)))[1]
     assert "\n1 h: 0\n" in text["content"]
     assert "hints 10 s to 1 d" in text["content"]
     assert "Next run: none." in asked(replace(QUIET, next_run_at=None))[1]["content"]

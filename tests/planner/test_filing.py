@@ -24,6 +24,22 @@ def test_a_new_offer_takes_the_place_of_the_old_one() -> None:
     assert (first.status, second.status) == (ProposalStatus.SUPERSEDED, ProposalStatus.PENDING)
 
 
+@pytest.mark.parametrize(
+    ("baseline", "most_ms"),
+    [
+        ({"baseline_interval_ms": 60_000}, 480_000),
+        ({"baseline_cron": "*/5 * * * *"}, 2_400_000),
+        ({"baseline_interval_ms": 60_000, "max_interval_ms": 3_600_000}, 3_600_000),
+    ],
+)
+def test_slowing_down_is_no_pause_where_the_owner_set_no_maximum(baseline: dict[str, Any], most_ms: int) -> None:
+    endpoint = make_endpoint(**baseline)
+    asleep = file(endpoint, ProposeInterval(interval_ms=86_000_000, ttl_minutes=1_440, reason="asleep"))
+    assert asleep is not None
+    endpoint.refresh_from_db()
+    assert (asleep.status, endpoint.ai_hint_interval_ms) == (ProposalStatus.APPLIED, most_ms)
+
+
 def test_a_persons_pause_is_never_touched() -> None:
     endpoint = make_endpoint()
     hints.pause(endpoint_id=endpoint.pk, until=utc_now() + timedelta(hours=1), reason="mine", author=Author.USER)

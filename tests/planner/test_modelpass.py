@@ -157,7 +157,7 @@ def test_the_briefing_has_what_the_verdict_needs(model_server: ModelServer) -> N
     for expected in (
         "never analysed",
         "Poll faster while queue_depth is above 100.",
-        "baseline every 1 h; hints 30 s to 1 d",
+        "baseline every 1 h; hints 30 s to 8 h",
         "1 h: 1, 100 %, 50/50",
         "success 200 50 ms baseline-interval",
         r"{\"queue_depth\": 412}",

@@ -106,6 +106,11 @@ def test_missing_arguments_of_a_tool_without_any_are_fine() -> None:
         (interval(5_000), replace(FREE, min_interval_ms=1_000), (5_000, "")),
         (interval(7_200_000, 600), replace(FREE, max_interval_ms=1_800_000), (1_800_000, "interval clamped from 2 h")),
         (interval(2_000), replace(FREE, max_interval_ms=5_000), (5_000, "interval clamped from 2 s")),
+        (interval(86_400_000), replace(FREE, usual_gap_ms=60_000), (480_000, "interval clamped from 1 d")),
+        (interval(480_000), replace(FREE, usual_gap_ms=60_000), (480_000, "")),
+        (interval(5_000), replace(FREE, usual_gap_ms=1_000), (10_000, "interval clamped from 5 s")),
+        (interval(900_000), replace(FREE, usual_gap_ms=60_000, max_interval_ms=900_000), (900_000, "")),
+        (interval(600_000), replace(FREE, usual_gap_ms=60_000, min_interval_ms=600_000), (600_000, "")),
     ],
 )
 def test_an_interval_is_brought_inside_the_bounds(wish: ProposeInterval, bounds: Bounds, expected: Any) -> None:
@@ -170,12 +175,18 @@ def test_a_reason_loses_what_does_not_show() -> None:
     st.integers(1, 1_440),
     st.none() | st.integers(1_000, 10**8),
     st.none() | st.integers(1_000, 10**8),
+    st.none() | st.integers(1_000, 10**11),
 )
-def test_no_interval_ever_leaves_the_bounds(ask: int, ttl: int, low: int | None, high: int | None) -> None:
-    bounded = bound(interval(ask, ttl), replace(FREE, min_interval_ms=low, max_interval_ms=high), NOW)
+def test_no_interval_ever_leaves_the_bounds(
+    ask: int, ttl: int, low: int | None, high: int | None, gap: int | None
+) -> None:
+    bounds = replace(FREE, min_interval_ms=low, max_interval_ms=high, usual_gap_ms=gap)
+    bounded = bound(interval(ask, ttl), bounds, NOW)
     if isinstance(bounded, Bounded):
         assert isinstance(bounded.wish, ProposeInterval)
         ceiling = 86_400_000 if high is None else high
+        if high is None and gap is not None:
+            ceiling = min(ceiling, max(8 * gap, 10_000 if low is None else low))
         assert min(10_000 if low is None else low, ceiling) <= bounded.wish.interval_ms <= ceiling
         assert bounded.wish.interval_ms < (bounded.ttl_ms or 0) <= 86_400_000
 

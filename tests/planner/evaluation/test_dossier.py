@@ -15,6 +15,7 @@ from planner.evaluation.play import Played, play
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import World
+from planner.proposals.filing import bounds_of
 from scheduling.plan.row import PlanRow
 from tests.planner.evaluation.stored import Filed, store_endpoints, store_state
 
@@ -79,8 +80,8 @@ def test_what_is_told_of_a_play_is_what_would_be_told_of_the_record(name: str, e
     stored = stored_beside(SCENARIOS[name], looks)
     subject = real.subject_of(stored.pk)
     now = SCENARIOS[name].at(minute)
-    floor_ms = looks.briefing.floor_ms
-    briefing = real.briefing_of(subject, trigger="failures_rose", floor_ms=floor_ms, now=now)
+    limits_ms = bounds_of(subject.endpoint, now).limits_ms()
+    briefing = real.briefing_of(subject, trigger="failures_rose", limits_ms=limits_ms, now=now)
     assert messages(briefing, [])[1]["content"] == messages(looks.briefing, [])[1]["content"]
     assert (
         real.latest_response(subject),
