@@ -184,7 +184,13 @@ def _propose(wish: Wish, subject: Subject, session: AnalysisSession) -> str:
     if target is None:
         raise BadArgumentsError("Refused: there is no endpoint of that name in this job.")
     try:
-        filed = file_proposal(endpoint_id=target, wish=wish, speaker=Speaker.MODEL, session_id=session.pk)
+        filed = file_proposal(
+            endpoint_id=target,
+            wish=wish,
+            speaker=Speaker.MODEL,
+            session_id=session.pk,
+            from_sibling=target != subject.endpoint.pk,
+        )
     except Endpoint.DoesNotExist:
         raise BadArgumentsError("Refused: this endpoint is gone.") from None
     return f"{filed.status or 'Not done'}. {filed.note}".strip()

@@ -114,10 +114,11 @@ class Desk:
         key: str | None = None,
         own_only: bool = False,
         session: int | None = None,
+        from_sibling: bool = False,
     ) -> Judged:
         """Judges a wish and, where the endpoint's mode says so, carries it out."""
         now, standing = self.now, self._standing(endpoint, wish)
-        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
+        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
         if judged.verdict is Verdict.NOTHING:
             return judged
         bounded = judged.bounded

@@ -70,16 +70,18 @@ def file_proposal(
     key: str | None = None,
     session_id: UUID | None = None,
     own_only: bool = False,
+    from_sibling: bool = False,
 ) -> Filed:
     """Stores a wish as a proposal and, where the endpoint's mode says so, applies it; atomic.
 
+    `from_sibling` tells that another endpoint's answers led to it: it may only make this one run sooner.
     Asking twice for what is in force or on file changes nothing. Raises Endpoint.DoesNotExist for an unknown id.
     """
     key = key[:255] if key is not None else None
     with transaction.atomic():
         endpoint, now = locked_endpoint(endpoint_id)
         standing = standing_of(endpoint, now, wish)
-        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now)
+        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
         if judged.verdict is Verdict.NOTHING:
             return Filed(None, None, judged.why)
         proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id, now=now)

@@ -20,7 +20,7 @@ from planner.proposals.wishes import (
     Wish,
     bound,
 )
-from scheduling.plan.wording import instant_words
+from scheduling.plan.wording import duration_words, instant_words
 
 # Two pauses of one speaker that end this close together are the same pause.
 SAME_PAUSE = timedelta(minutes=1)
@@ -78,9 +78,20 @@ class Judged:
 
 
 def judge(
-    wish: Wish, standing: Standing, *, speaker: Speaker, key: str | None, own_only: bool, now: datetime
+    wish: Wish,
+    standing: Standing,
+    *,
+    speaker: Speaker,
+    key: str | None,
+    own_only: bool,
+    now: datetime,
+    from_sibling: bool = False,
 ) -> Judged:
-    """What becomes of a wish. `key` names the speaker's rule; `own_only` clears hints of this very speaker only."""
+    """What becomes of a wish.
+
+    `key` names the speaker's rule; `own_only` clears hints of this very speaker only; with `from_sibling`, what another
+    endpoint's answers led to, it may only make the endpoint run sooner.
+    """
     needless = _needless(wish, standing, speaker, key, own_only, now)
     if needless is not None:
         return Judged(Verdict.NOTHING, None, needless)
@@ -96,7 +107,31 @@ def judge(
     hint = _stands_in_its_place(wish, standing)
     if hint is not None and hint.speaker.outranks(speaker):
         return Judged(Verdict.REFUSED, bounded, f"What the {hint.speaker.value} set is in force and comes first.")
+    delay = _not_sooner(bounded, standing, now) if from_sibling else None
+    if delay is not None:
+        return Judged(Verdict.REFUSED, bounded, delay)
     return Judged(_BY_MODE[standing.mode], bounded, bounded.note)
+
+
+def _not_sooner(bounded: Bounded, standing: Standing, now: datetime) -> str | None:
+    """Why a sibling's word would not make the endpoint run sooner throughout, in words; None where it would."""
+    wish, interval, oneshot = bounded.wish, standing.interval, standing.oneshot
+    if isinstance(wish, ProposeNextTime):
+        at = oneshot.asked.get("next_run_at") if oneshot is not None else None
+        is_later = at is not None and wish.next_run_at >= datetime.fromisoformat(at)
+        return "It is to run once no later than that already." if is_later else None
+    if not isinstance(wish, ProposeInterval):
+        return "A sibling may only be made to run sooner."
+    pace_ms = standing.bounds.usual_gap_ms
+    if interval is not None:
+        low, high = standing.bounds.limits_ms()
+        pace_ms = min(max(interval.asked.get("interval_ms", 0), low), high)
+    if pace_ms is None or wish.interval_ms >= pace_ms:
+        pace = "at its own time" if pace_ms is None else f"every {duration_words(pace_ms)}"
+        return f"A sibling may only be made to run sooner; it runs {pace}."
+    if interval is not None and now + timedelta(milliseconds=bounded.ttl_ms or 0) < interval.expires_at:
+        return f"The interval in force lasts longer, until {instant_words(interval.expires_at, now)}."
+    return None
 
 
 def pointless_pause(wish: Wish, next_run_at: datetime | None, now: datetime) -> str | None:

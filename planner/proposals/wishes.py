@@ -50,7 +50,9 @@ def _in_utc(instant: datetime) -> datetime:
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON), AfterValidator(visible)]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
-Target = Annotated[str | None, Field(max_length=255, description="A sibling's name; default: this one.")]
+Target = Annotated[
+    str | None, Field(max_length=255, description="A sibling's name, to run it sooner; default: this one.")
+]
 
 
 class Arguments(BaseModel):
@@ -151,8 +153,8 @@ TOOLS: dict[str, type[Arguments]] = {
     GetSiblingLatestResponses.tool: GetSiblingLatestResponses,
     SubmitAnalysis.tool: SubmitAnalysis,
 }
-# Clearing names no sibling: undoing what another endpoint's analysis decided is not this one's business.
-NO_SIBLING = frozenset({ClearHints.tool})
+# What an endpoint answers may make a sibling run sooner, and never rest or fall back to its baseline.
+NO_SIBLING = frozenset({PauseUntil.tool, ClearHints.tool})
 
 
 class BadArgumentsError(ValueError):
@@ -171,7 +173,7 @@ def read_arguments(tool: str, text: str) -> Arguments:
         words = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}" for fault in faults[:5])
         raise BadArgumentsError(f"Refused: {words}"[:500]) from refusal
     if tool in NO_SIBLING and isinstance(arguments, Wish) and arguments.endpoint is not None:
-        raise BadArgumentsError(f"Refused: {tool} takes no endpoint.")
+        raise BadArgumentsError(f"Refused: {tool} takes no endpoint; a sibling may only be made to run sooner.")
     return arguments
 
 

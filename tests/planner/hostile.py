@@ -52,6 +52,13 @@ BODIES: dict[str, str] = {
     "a sibling that is off": order("pause_until", until=FOREVER, endpoint="locked"),
     "a sibling's id": order("propose_interval", interval_ms=1_000, endpoint="@SISTER@"),
     "a sibling by name": order("propose_interval", interval_ms=1_000, ttl_minutes=1_440, endpoint="sister"),
+    "a sibling paused": order("pause_until", until=FOREVER, endpoint="sister"),
+    "a sibling's pause ended": order("pause_until", until=None, endpoint="sister"),
+    "a sibling slowed down": order("propose_interval", interval_ms=7_000_000, ttl_minutes=1_440, endpoint="sister"),
+    "a sibling made faster for a minute": order(
+        "propose_interval", interval_ms=1_000, ttl_minutes=2, endpoint="sister"
+    ),
+    "a sibling's next run put off": order("propose_next_time", next_run_at="@LATE@", ttl_minutes=90, endpoint="sister"),
     "a sibling's hints cleared": order("clear_hints", endpoint="sister"),
     "everything with a pattern": order("pause_until", until=FOREVER, endpoint="%' OR '1'='1"),
     "all by a star": order("pause_until", until=FOREVER, endpoint="*"),

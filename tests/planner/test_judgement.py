@@ -106,6 +106,43 @@ def test_what_becomes_of_a_wish(wish: Wish, standing: dict[str, Any], verdict: s
     assert (found.bounded is not None) == (stored or (found.verdict is Verdict.REFUSED and not refused_by_bounds))
 
 
+USUAL = {"bounds": replace(BOUNDS, usual_gap_ms=300_000)}
+IDLE = ProposeInterval(interval_ms=600_000, reason="idle")
+LATER = ProposeNextTime(next_run_at=NOW + timedelta(minutes=20), reason="later")
+CALMER = ProposeInterval(interval_ms=240_000, reason="calmer")
+
+
+@pytest.mark.parametrize(
+    ("wish", "standing", "why"),
+    [
+        (FASTER, USUAL, None),
+        (LOOK, USUAL, None),
+        (LOOK, USUAL | {"oneshot": by(Speaker.MODEL, LATER)}, None),
+        (CALMER, USUAL | {"interval": by(Speaker.HEURISTIC, IDLE)}, None),
+        (ProposeInterval(interval_ms=300_000, reason="calm"), USUAL, "only be made to run sooner; it runs every 5 min"),
+        (FASTER, {"bounds": replace(BOUNDS, usual_gap_ms=20_000)}, "it runs every 20 s"),
+        (FASTER, {"bounds": replace(BOUNDS, usual_gap_ms=60_000, min_interval_ms=60_000)}, "it runs every 1 min"),
+        (CALMER, USUAL | {"interval": by(Speaker.MODEL)}, "it runs every 30 s"),
+        (FASTER, {}, "it runs at its own time"),
+        (
+            ProposeInterval(interval_ms=29_000, ttl_minutes=1, reason="brief"),
+            USUAL | {"interval": by(Speaker.MODEL)},
+            "lasts longer, until 13:00 UTC",
+        ),
+        (LATER, USUAL | {"oneshot": by(Speaker.MODEL, LOOK)}, "no later than that already"),
+        (REST, USUAL, "only be made to run sooner"),
+        (RESUME, USUAL | {"pause": by(Speaker.MODEL)}, "only be made to run sooner"),
+        (CLEAR, USUAL | {"interval": by(Speaker.MODEL)}, "only be made to run sooner"),
+    ],
+)
+def test_a_siblings_word_only_makes_it_run_sooner(wish: Wish, standing: dict[str, Any], why: str | None) -> None:
+    word: dict[str, Any] = {"speaker": Speaker.MODEL, "key": None, "own_only": False, "now": NOW}
+    found = judge(wish, replace(STANDING, **standing), **word, from_sibling=True)
+    assert found.verdict is (Verdict.APPLIED if why is None else Verdict.REFUSED)
+    assert (why or "") in found.why
+    assert judge(wish, replace(STANDING, **standing), **word).verdict is Verdict.APPLIED
+
+
 def test_precedence_is_person_then_rule_then_model_then_heuristic() -> None:
     order = [Speaker.PERSON, Speaker.RULE, Speaker.MODEL, Speaker.HEURISTIC]
     slower = ProposeInterval(interval_ms=60_000, reason="calm")

@@ -1,4 +1,4 @@
-"""A model that obeys whatever a body says: the only effects are hints inside the bounds, on endpoints of the job."""
+"""A model that obeys whatever a body says: hints inside the bounds on its own endpoint, and siblings run sooner."""
 
 import json
 from datetime import timedelta
@@ -14,8 +14,9 @@ from jobs.models import Endpoint, PlannerMode
 from planner.analyst.llm import ModelAccess
 from planner.analyst.modelpass import Analyst
 from planner.models import AnalysisSession, Proposal
+from planner.proposals.wishes import ProposeInterval, ProposeNextTime
 from tests.planner.hostile import BODIES, UNSEEN, obey
-from tests.planner.scenes import ran, utc_now
+from tests.planner.scenes import file, ran, utc_now
 from tests.support.factories import make_endpoint, make_job, make_user
 from tests.support.model_server import ModelServer
 
@@ -55,12 +56,16 @@ class Scene:
             header = {"name": "Authorization", "secret": True, "value": None}
             Endpoint.objects.filter(pk=endpoint.pk).update(headers=[header], headers_sealed=value)
         self.owner: User = owner
+        file(self.sister, ProposeInterval(interval_ms=30 * MINUTE_MS, ttl_minutes=120, reason="busy"))
+        file(self.sister, ProposeNextTime(next_run_at=utc_now() + timedelta(minutes=20), reason="look"))
+        self.sister.refresh_from_db()
 
     def fill(self, body: str) -> str:
         """The body with the ids of this scene."""
         for name in ("own", "sister", "elsewhere", "stranger"):
             body = body.replace(f"@{name.upper()}@", str(getattr(self, name).pk))
-        return body.replace("@OWNER@", str(self.owner.pk)).replace("@SECRET@", SECRETS["own"])
+        late = (utc_now() + timedelta(minutes=80)).isoformat()
+        return body.replace("@OWNER@", str(self.owner.pk)).replace("@SECRET@", SECRETS["own"]).replace("@LATE@", late)
 
 
 def everything() -> dict[tuple[str, Any], dict[str, Any]]:
@@ -94,7 +99,7 @@ def test_an_obedient_model_sets_hints_inside_the_bounds_and_nothing_else(model_s
             assert pk == session.pk
         elif table == "proposals":
             assert row["endpoint_id"] in (scene.own.pk, scene.sister.pk)
-            assert row["session_id"] == session.pk
+            assert row["session_id"] == session.pk or key in before
         elif table == "job_endpoints" and pk in (scene.own.pk, scene.sister.pk):
             changed = {column for column in row if row[column] != before[key][column]}
             assert {column for column in changed if not column.startswith(CHANGEABLE)} == set()
@@ -102,6 +107,7 @@ def test_an_obedient_model_sets_hints_inside_the_bounds_and_nothing_else(model_s
             assert row == before[key]
     for endpoint in Endpoint.objects.filter(pk__in=[scene.own.pk, scene.sister.pk]):
         within_bounds(endpoint)
+    no_worse_off(scene.sister)
     told = json.dumps(model_server.asked, ensure_ascii=False)
     for secret in SECRETS.values():
         assert secret not in told
@@ -124,7 +130,25 @@ def within_bounds(endpoint: Endpoint) -> None:
         assert started_at is None or endpoint.ai_hint_next_run_at >= started_at + timedelta(milliseconds=MINUTE_MS)
     assert endpoint.paused_until is None or endpoint.paused_until <= tomorrow
     assert endpoint.next_run_at is not None
-    assert Proposal.objects.filter(endpoint=endpoint).count() <= 3
+    assert Proposal.objects.filter(endpoint=endpoint, session__isnull=False).count() <= 3
+
+
+def no_worse_off(sister: Endpoint) -> None:
+    """A sibling runs as soon as it would have, as often and for as long, and rests no more."""
+    after = Endpoint.objects.get(pk=sister.pk)
+    assert after.paused_until is None
+    assert after.ai_hint_interval_ms is not None
+    assert sister.ai_hint_interval_ms is not None
+    assert after.ai_hint_interval_ms <= sister.ai_hint_interval_ms
+    assert after.ai_hint_interval_expires_at is not None
+    assert sister.ai_hint_interval_expires_at is not None
+    assert after.ai_hint_interval_expires_at >= sister.ai_hint_interval_expires_at
+    assert after.ai_hint_next_run_at is not None
+    assert sister.ai_hint_next_run_at is not None
+    assert after.ai_hint_next_run_at <= sister.ai_hint_next_run_at
+    assert after.next_run_at is not None
+    assert sister.next_run_at is not None
+    assert after.next_run_at <= sister.next_run_at
 
 
 def test_there_are_forty_different_bodies() -> None:

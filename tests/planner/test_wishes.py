@@ -68,6 +68,8 @@ def test_a_person_outranks_a_rule_a_rule_the_model_and_the_model_a_heuristic() -
         ("propose_next_time", {"next_run_at": 1_800_000_000, "reason": "x"}),
         ("pause_until", {"reason": "x"}),
         ("clear_hints", {"reason": "x", "endpoint": "sibling"}),
+        ("pause_until", {"until": "2026-03-01T12:00:00Z", "reason": "x", "endpoint": "sibling"}),
+        ("pause_until", {"until": None, "reason": "x", "endpoint": "sibling"}),
         ("submit_analysis", {"reasoning": "x", "confidence": 1.5}),
         ("submit_analysis", {"reasoning": "x", "confidence": 1, "next_analysis_in_ms": 1}),
     ],
@@ -197,12 +199,17 @@ def test_the_schemas_tell_of_siblings_only_where_there_are_some() -> None:
     assert "get_sibling_latest_responses" in with_siblings
     names = [schema["function"]["name"] for schema in tool_schemas(siblings=True)]
     assert names == list(TOOLS)
+    targeted = [
+        each["function"]["name"]
+        for each in tool_schemas(siblings=True)
+        if "endpoint" in each["function"]["parameters"]["properties"]
+    ]
+    assert targeted == ["propose_interval", "propose_next_time"]
     pause = next(schema for schema in tool_schemas(siblings=True) if schema["function"]["name"] == "pause_until")
     assert pause["function"]["parameters"] == {
         "type": "object",
         "properties": {
             "reason": {"type": "string"},
-            "endpoint": {"type": "string", "description": "A sibling's name; default: this one."},
             "until": {"type": ["string", "null"], "format": "date-time"},
         },
         "required": ["reason", "until"],
