@@ -133,6 +133,8 @@ class Proposal(models.Model):
     decided_at = models.DateTimeField(null=True)
     applied_at = models.DateTimeField(null=True)
     hint_expires_at = models.DateTimeField(null=True)
+    renewals = models.IntegerField(default=0, db_default=0)
+    own_only = models.BooleanField(default=False, db_default=False)
     ended_at = models.DateTimeField(null=True)
     ended_by = models.CharField(max_length=32, null=True)
     next_run_before = models.DateTimeField(null=True)

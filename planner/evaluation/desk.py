@@ -46,7 +46,8 @@ class Entry:
     """One wish, what was `granted` of it, and what became of it.
 
     It is in force until `until`, or until `ended_at` where something ended it before; `ended_by` is the word that
-    proposals have for that. `replaced_ms` is the interval of the hint that it replaced. `session` counts the analyses
+    proposals have for that. `replaced_ms` is the interval of the hint that it replaced, `renewals` how often its own
+    was made to last longer. `session` counts the analyses
     of the model from 1; None for a rule or a heuristic.
     """
 
@@ -63,6 +64,7 @@ class Entry:
     ended_by: str | None = None
     replaced_ms: int | None = None
     session: int | None = None
+    renewals: int = 0
 
     @property
     def tool(self) -> str:
@@ -78,6 +80,11 @@ class Entry:
     def applied(self) -> bool:
         """Whether the schedule followed it."""
         return self.verdict is Verdict.APPLIED
+
+    @property
+    def counts(self) -> bool:
+        """Whether the planner goes on as if the schedule had followed it."""
+        return self.verdict in (Verdict.APPLIED, Verdict.SHADOW)
 
 
 class Advised(NamedTuple):
@@ -96,6 +103,8 @@ class Desk:
         self.entries: list[Entry] = []
         # By endpoint and kind of hint, the latest that was applied; it may have run out.
         self._latest: dict[tuple[str, type[Wish]], Entry] = {}
+        # The same of shadows, which count as if they had been applied.
+        self._shadows: dict[tuple[str, type[Wish]], Entry] = {}
         # The entries again: of each endpoint, and of each speaker's each rule on it by tool.
         self._on: defaultdict[str, list[Entry]] = defaultdict(list)
         self._said: defaultdict[tuple[str, Speaker, str | None, str], list[Entry]] = defaultdict(list)
@@ -121,11 +130,16 @@ class Desk:
         judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
         if judged.verdict is Verdict.NOTHING:
             return judged
+        if judged.renews and judged.bounded is not None:
+            self._renew(endpoint, judged.bounded)
+            return judged
         bounded = judged.bounded
         granted = bounded.wish if bounded is not None else wish
         entry = Entry(now, endpoint, speaker, key, wish, granted, judged.verdict, judged.why, session=session)
         if entry.applied and bounded is not None:
             self._carry_out(entry, bounded, standing, own_only)
+        elif entry.verdict is Verdict.SHADOW and bounded is not None:
+            self._follow(entry, bounded, standing, own_only)
         elif self._noted(entry):
             return judged
         self._enter(entry)
@@ -184,7 +198,7 @@ class Desk:
         found: dict[Speaker, int] = {}
         since = self.now - TURNS_WITHIN
         for entry in takewhile(lambda entry: entry.at > since, reversed(self._on[endpoint])):
-            if not entry.applied:
+            if not entry.counts:
                 continue
             interval_ms = entry.values.get("interval_ms", 0)
             slower = entry.speaker is Speaker.RULE and entry.replaced_ms is not None and entry.replaced_ms < interval_ms
@@ -194,26 +208,32 @@ class Desk:
 
     def state(self, entry: Entry) -> str:
         """What has become of a wish by now, in the words of proposals."""
-        if entry.ended_by is not None or entry.until is None or entry.until > self.now:
+        if not entry.applied or entry.ended_by is not None or entry.until is None or entry.until > self.now:
             return entry.ended_by or entry.verdict.value
         runs = self.history.of(entry.endpoint)
         used = any(run.source == Source.AI_ONESHOT and run.started_at >= entry.at for run in runs)
         return entry.verdict.value if used and isinstance(entry.wish, ProposeNextTime) else "expired"
 
     def _in_force(self, endpoint: str, kind: type[Wish], until: datetime | None) -> InForce | None:
-        """What no entry here accounts for was set by a person."""
-        if until is None or until <= self.now:
-            return None
-        entry = self._latest.get((endpoint, kind))
-        if entry is None or entry.until != until:
-            return InForce(Speaker.PERSON, None, {}, until)
-        asked = entry.wish.model_dump(mode="json", exclude={"endpoint"})
-        return InForce(entry.speaker, entry.key, asked, until)
+        """What no entry here accounts for was set by a person; only that comes before a shadow."""
+        real: InForce | None = None
+        if until is not None and until > self.now:
+            entry = self._latest.get((endpoint, kind))
+            if entry is None or entry.until != until:
+                return InForce(Speaker.PERSON, None, {}, until)
+            real = _word(entry, until)
+        shadow = self._shadows.get((endpoint, kind))
+        if shadow is None or shadow.until is None:
+            return real
+        until = shadow.until
+        if isinstance(shadow.granted, ProposeNextTime):
+            until = min(until, shadow.granted.next_run_at)
+        return _word(shadow, until) if until > self.now else real
 
     def _paused_this_week(self, endpoint: str) -> timedelta:
         total = timedelta(0)
         for entry in self._on[endpoint]:
-            if isinstance(entry.wish, PauseUntil) and entry.applied and entry.until:
+            if isinstance(entry.wish, PauseUntil) and entry.counts and entry.until:
                 end = min(entry.until, entry.ended_at or entry.until, self.now)
                 total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
         return total
@@ -254,6 +274,36 @@ class Desk:
             self._latest[endpoint, type(wish)] = entry
         self.stage.change(endpoint, change)
 
+    def _renew(self, endpoint: str, bounded: Bounded) -> None:
+        wish, in_shadow = bounded.wish, self.world.by_name[endpoint].mode == "shadow"
+        assert isinstance(wish, ProposeInterval)
+        entry = (self._shadows if in_shadow else self._latest)[endpoint, ProposeInterval]
+        entry.until, entry.renewals = self.now + timedelta(minutes=wish.ttl_minutes), entry.renewals + 1
+        if not in_shadow:
+            hint = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+            self.stage.change(endpoint, hint)
+
+    def _follow(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
+        """Notes on a shadow, and on the shadows it ends, what would have come of it."""
+        wish, endpoint = bounded.wish, entry.endpoint
+        kinds: list[type[Wish]] = [type(wish)]
+        if isinstance(wish, ClearHints):
+            hints: list[tuple[type[Wish], InForce | None]] = [
+                (ProposeInterval, standing.interval),
+                (ProposeNextTime, standing.oneshot),
+            ]
+            kinds = [kind for kind, hint in hints if may_clear(hint, entry.speaker, own_only)]
+        elif bounded.ttl_ms is not None:
+            entry.until = self.now + timedelta(milliseconds=bounded.ttl_ms)
+        if ProposeInterval in kinds and standing.interval is not None:
+            entry.replaced_ms = standing.interval.interval_ms
+        for kind in kinds:
+            ended = self._shadows.pop((endpoint, kind), None)
+            if ended is not None and ended.until is not None and ended.until > self.now:
+                ended.ended_at = self.now
+        if not isinstance(wish, ClearHints):
+            self._shadows[endpoint, type(wish)] = entry
+
     def _end(self, endpoint: str, kind: type[Wish], how: str) -> None:
         """Notes that what was in force has ended now, unless it had run out or was used up before."""
         entry = self._latest.pop((endpoint, kind), None)
@@ -273,3 +323,9 @@ class Desk:
         alike = takewhile(lambda earlier: earlier.verdict is entry.verdict and earlier.at > since, said)
         interval_ms = getattr(entry.wish, "interval_ms", None)
         return any(getattr(earlier.wish, "interval_ms", None) == interval_ms for earlier in alike)
+
+
+def _word(entry: Entry, until: datetime) -> InForce:
+    asked = entry.wish.model_dump(mode="json", exclude={"endpoint"})
+    interval_ms = entry.granted.interval_ms if isinstance(entry.granted, ProposeInterval) else None
+    return InForce(entry.speaker, entry.key, asked, until, interval_ms, entry.verdict is Verdict.SHADOW)

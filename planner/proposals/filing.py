@@ -13,12 +13,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import database_now
 from jobs import services
-from jobs.models import Author, Endpoint, EndpointStatus, JobStatus
+from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, PlannerMode
 from jobs.replan import plan
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.inforce import advised_on
@@ -30,6 +31,7 @@ from planner.proposals.wishes import (
     WEEK,
     Bounded,
     Bounds,
+    ClearHints,
     PauseUntil,
     ProposeInterval,
     ProposeNextTime,
@@ -49,17 +51,20 @@ MOST_REMEMBERED = 20
 _FRESH_FOR = {
     ProposalStatus.HELD: timedelta(days=1),
     ProposalStatus.REFUSED: timedelta(hours=1),
-    ProposalStatus.SHADOW: timedelta(hours=1),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """What became of a wish. `proposal_id` and `status` are None where there was nothing to store; `note` says why."""
+    """What became of a wish. `proposal_id` and `status` are None where there was nothing to store; `note` says why.
+
+    With `renewed` they are those of the proposal whose hint now lasts longer.
+    """
 
     proposal_id: UUID | None
     status: ProposalStatus | None
     note: str
+    renewed: bool = False
 
 
 def file_proposal(
@@ -75,7 +80,8 @@ def file_proposal(
     """Stores a wish as a proposal and, where the endpoint's mode says so, applies it; atomic.
 
     `from_sibling` tells that another endpoint's answers led to it: it may only make this one run sooner.
-    Asking twice for what is in force or on file changes nothing. Raises Endpoint.DoesNotExist for an unknown id.
+    Asking twice for what is in force or on file changes nothing, but that an interval hint at half of its life lasts
+    longer: it stays the hint of the same proposal. Raises Endpoint.DoesNotExist for an unknown id.
     """
     key = key[:255] if key is not None else None
     with transaction.atomic():
@@ -84,6 +90,8 @@ def file_proposal(
         judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
         if judged.verdict is Verdict.NOTHING:
             return Filed(None, None, judged.why)
+        if judged.renews and judged.bounded is not None:
+            return _renew(endpoint, standing, judged.bounded, now)
         proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id, now=now)
         if _on_file(proposal, now):
             return Filed(None, None, judged.why or f"The same is on file already as {proposal.status}.")
@@ -94,6 +102,8 @@ def file_proposal(
             proposal.offer_expires_at = now + max(SHORTEST_OFFER, timedelta(milliseconds=proposal.ttl_ms or 0))
         if judged.verdict in (Verdict.PENDING, Verdict.APPLIED):
             end(Proposal.objects.filter(endpoint=endpoint, tool=wish.tool, status=ProposalStatus.PENDING), now)
+        if judged.verdict is Verdict.SHADOW and judged.bounded is not None:
+            _follow(proposal, judged.bounded, standing, own_only=own_only, now=now)
         proposal.save(force_insert=True)
         if judged.verdict is Verdict.APPLIED and judged.bounded is not None:
             apply(endpoint, proposal, judged.bounded, speaker=speaker, own_only=own_only, now=now)
@@ -202,12 +212,14 @@ def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
 
 def _paused_this_week(endpoint: Endpoint, now: datetime) -> timedelta:
     """How long the planner's own pauses lasted in the last seven days; the one in force counts up to now."""
+    counts = Q(applied_at__isnull=False)
+    if endpoint.planner_mode == PlannerMode.SHADOW:
+        counts |= Q(status=ProposalStatus.SHADOW)
     pauses = Proposal.objects.filter(
-        endpoint=endpoint, tool=PauseUntil.tool, hint_expires_at__gt=now - WEEK, applied_at__isnull=False
-    ).values_list("applied_at", "hint_expires_at", "ended_at")
+        counts, endpoint=endpoint, tool=PauseUntil.tool, hint_expires_at__gt=now - WEEK
+    ).values_list(Coalesce("applied_at", "created_at"), "hint_expires_at", "ended_at")
     total = timedelta(0)
     for applied_at, expires_at, ended_at in pauses:
-        assert applied_at is not None
         assert expires_at is not None
         end = min(expires_at, ended_at or expires_at, now)
         total += max(end - max(applied_at, now - WEEK), timedelta(0))
@@ -264,14 +276,7 @@ def apply(
     proposal.next_run_before = endpoint.next_run_at
     if isinstance(wish, ProposeInterval):
         _replace(proposal, endpoint.ai_hint_interval_proposal_id, {"interval_ms": endpoint.ai_hint_interval_ms}, now)
-        changed = services.set_interval_hint(
-            endpoint_id=endpoint.pk,
-            interval_ms=wish.interval_ms,
-            ttl_ms=wish.ttl_minutes * MINUTE_MS,
-            reason=wish.reason,
-            author=Author.PLANNER,
-            proposal_id=proposal.pk,
-        )
+        changed = _set_interval(endpoint, wish, proposal.pk)
         proposal.hint_expires_at = changed.ai_hint_interval_expires_at
     elif isinstance(wish, ProposeNextTime):
         at = endpoint.ai_hint_next_run_at
@@ -303,6 +308,49 @@ def apply(
         changed = _clear(endpoint, proposal, speaker, own_only, now)
     proposal.applied_at, proposal.next_run_after = now, changed.next_run_at
     proposal.save()
+
+
+def _renew(endpoint: Endpoint, standing: Standing, bounded: Bounded, now: datetime) -> Filed:
+    """Lets the interval hint in force, or its shadow, last as long again from now on."""
+    wish, hint = bounded.wish, standing.interval
+    assert isinstance(wish, ProposeInterval)
+    assert hint is not None
+    assert hint.proposal_id is not None
+    proposal = Proposal.objects.select_for_update().get(pk=hint.proposal_id)
+    proposal.hint_expires_at = now + timedelta(minutes=wish.ttl_minutes)
+    if not hint.shadow:
+        proposal.hint_expires_at = _set_interval(endpoint, wish, proposal.pk).ai_hint_interval_expires_at
+    proposal.renewals += 1
+    proposal.save(update_fields=["hint_expires_at", "renewals"])
+    return Filed(proposal.pk, ProposalStatus(proposal.status), bounded.note, renewed=True)
+
+
+def _set_interval(endpoint: Endpoint, wish: ProposeInterval, proposal_id: UUID) -> Endpoint:
+    return services.set_interval_hint(
+        endpoint_id=endpoint.pk,
+        interval_ms=wish.interval_ms,
+        ttl_ms=wish.ttl_minutes * MINUTE_MS,
+        reason=wish.reason,
+        author=Author.PLANNER,
+        proposal_id=proposal_id,
+    )
+
+
+def _follow(proposal: Proposal, bounded: Bounded, standing: Standing, *, own_only: bool, now: datetime) -> None:
+    """Notes on a shadow, and on the shadows it ends, what would have come of it."""
+    wish, speaker = bounded.wish, Speaker(proposal.cause)
+    if bounded.ttl_ms is not None:
+        proposal.hint_expires_at = now + timedelta(milliseconds=bounded.ttl_ms)
+    if isinstance(wish, ClearHints):
+        ended = [hint for hint in (standing.interval, standing.oneshot) if may_clear(hint, speaker, own_only)]
+        how = ProposalStatus.CLEARED
+    else:
+        ended, how = [standing.in_place_of(wish)], ProposalStatus.SUPERSEDED
+    if standing.interval is not None and standing.interval in ended:
+        proposal.replaced_hint = {"interval_ms": standing.interval.interval_ms}
+    ids = [hint.proposal_id for hint in ended if hint is not None and hint.shadow and hint.proposal_id is not None]
+    shadows = Proposal.objects.filter(pk__in=ids, status=ProposalStatus.SHADOW)
+    shadows.update(ended_at=now, ended_by=how.value)
 
 
 def _clear(endpoint: Endpoint, proposal: Proposal, speaker: Speaker, own_only: bool, now: datetime) -> Endpoint:

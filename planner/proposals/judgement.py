@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from planner.proposals.wishes import (
     Bounded,
@@ -42,12 +43,19 @@ _BY_MODE = {"auto": Verdict.APPLIED, "approve": Verdict.PENDING, "shadow": Verdi
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A hint or a pause that is in force: who set it, by which rule, what was asked, and until when."""
+    """A hint or a pause that is in force: who set it, by which rule, what was asked, and until when.
+
+    `interval_ms` is what was granted of an interval. With `shadow` it is in force in mode `shadow` only, where the
+    planner goes on as if its word had counted. `proposal_id` is None where no proposal is behind it.
+    """
 
     speaker: Speaker
     key: str | None
     asked: dict[str, Any]
     expires_at: datetime
+    interval_ms: int | None = None
+    shadow: bool = False
+    proposal_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +75,26 @@ class Standing:
     bounds: Bounds
     next_run_at: datetime | None = None
 
+    def in_place_of(self, wish: Wish) -> InForce | None:
+        """What the wish would replace."""
+        if isinstance(wish, ProposeInterval):
+            return self.interval
+        if isinstance(wish, ProposeNextTime):
+            return self.oneshot
+        return self.pause if isinstance(wish, PauseUntil) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict, the wish inside its bounds (None where it is refused or nothing), and why in words ("" is none)."""
+    """The verdict, the wish inside its bounds (None where it is refused or nothing), and why in words ("" is none).
+
+    With `renews` it asks for what is in force already, which is to last longer.
+    """
 
     verdict: Verdict
     bounded: Bounded | None
     why: str
+    renews: bool = False
 
 
 def judge(
@@ -104,13 +124,14 @@ def judge(
     if standing.hold_until is not None and standing.hold_until > now:
         until = f"{standing.hold_until:%Y-%m-%d %H:%M} UTC"
         return Judged(Verdict.HELD, bounded, f"A person's word stands until {until}.")
-    hint = _stands_in_its_place(wish, standing)
+    hint = standing.in_place_of(wish)
     if hint is not None and hint.speaker.outranks(speaker):
         return Judged(Verdict.REFUSED, bounded, f"What the {hint.speaker.value} set is in force and comes first.")
     delay = _not_sooner(bounded, standing, now) if from_sibling else None
     if delay is not None:
         return Judged(Verdict.REFUSED, bounded, delay)
-    return Judged(_BY_MODE[standing.mode], bounded, bounded.note)
+    verdict = _BY_MODE[standing.mode]
+    return Judged(verdict, bounded, bounded.note, _renews(hint, verdict, speaker, key, wish, bounded.wish))
 
 
 def _not_sooner(bounded: Bounded, standing: Standing, now: datetime) -> str | None:
@@ -163,6 +184,19 @@ def says_the_same(hint: InForce | None, speaker: Speaker, key: str | None, wish:
     return isinstance(wish, PauseUntil) and wish.until is not None and abs(wish.until - hint.expires_at) < SAME_PAUSE
 
 
+def _renews(
+    hint: InForce | None, verdict: Verdict, speaker: Speaker, key: str | None, wish: Wish, granted: Wish
+) -> bool:
+    """Whether the wish is the word behind the hint again, with the same outcome."""
+    if hint is None or hint.speaker is not speaker or hint.key != key:
+        return False
+    if verdict is not (Verdict.SHADOW if hint.shadow else Verdict.APPLIED):
+        return False
+    if not isinstance(wish, ProposeInterval) or not isinstance(granted, ProposeInterval):
+        return False
+    return hint.asked.get("interval_ms") == wish.interval_ms and hint.interval_ms == granted.interval_ms
+
+
 def may_clear(hint: InForce | None, speaker: Speaker, own_only: bool) -> bool:
     """Whether the speaker may drop the hint: never a person's, and not one of higher rank."""
     if hint is None or hint.speaker is Speaker.PERSON:
@@ -185,14 +219,5 @@ def _needless(
         return "There is no hint that you may clear."
     if isinstance(wish, PauseUntil) and wish.until is None and standing.pause is None:
         return "There is no pause to end."
-    same = says_the_same(_stands_in_its_place(wish, standing), speaker, key, wish, now)
+    same = says_the_same(standing.in_place_of(wish), speaker, key, wish, now)
     return "This is in force already." if same else None
-
-
-def _stands_in_its_place(wish: Wish, standing: Standing) -> InForce | None:
-    """What the wish would replace."""
-    if isinstance(wish, ProposeInterval):
-        return standing.interval
-    if isinstance(wish, ProposeNextTime):
-        return standing.oneshot
-    return standing.pause if isinstance(wish, PauseUntil) else None

@@ -65,7 +65,7 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
         for advice in advise(item, at, heuristics=heuristics):
             with transaction.atomic():
                 filed = _file(item, advice, at)
-                if filed is not None and filed.proposal_id is not None:
+                if filed is not None and filed.proposal_id is not None and not filed.renewed:
                     session = _noted(session, item, advice, filed, at)
                     stored += 1
     except Error:

@@ -105,7 +105,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
         },
         by_body={endpoint_id for endpoint_id, its in rules.items() if body_needed(its)},
     )
-    known = proposals_behind(endpoints.values())
+    known = proposals_behind(endpoints.values(), at)
     turns = turns_of(endpoint_ids, at - TURNS_WITHIN)
     found = []
     for endpoint in endpoints.values():

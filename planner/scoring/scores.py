@@ -18,24 +18,17 @@ from scheduling.cron.cadence import parse_cadence
 
 logger = logging.getLogger(__name__)
 
-# Kept in step with the index `proposals_unscored`. A shadow lasts until it would have run out, or until the next wish
-# that would have replaced it. A card waits for the first run after the end, for an hour at most: that run shows what
-# was missed. A one-shot waits only for its own run, which may be under way still.
+# Kept in step with the index `proposals_unscored`. A shadow has the life that it would have had. A card waits for the
+# first run after the end, for an hour at most: that run shows what was missed. A one-shot waits only for its own run,
+# which may be under way still.
 _ENDED = """
 SELECT p.id, p.endpoint_id, p.tool, p.status = 'shadow' AS shadow, p.arguments, life.began_at, life.ended_at,
-       CASE WHEN p.status <> 'shadow' THEN p.ended_by WHEN life.replaced_at IS NULL THEN 'expired'
-            ELSE 'superseded' END AS ended_by,
+       COALESCE(p.ended_by, 'expired') AS ended_by,
        e.anchor_at, e.baseline_interval_ms, e.baseline_cron, e.timezone, e.run_once_at, e.ends_at
 FROM proposals p
 JOIN job_endpoints e ON e.id = p.endpoint_id
 CROSS JOIN LATERAL (
-    SELECT COALESCE(p.applied_at, p.created_at) AS began_at, next.replaced_at,
-           CASE WHEN p.status = 'shadow' THEN LEAST(p.created_at + p.ttl_ms * interval '1 ms', next.replaced_at)
-                ELSE LEAST(p.ended_at, p.hint_expires_at) END AS ended_at
-    FROM (SELECT min(n.created_at) AS replaced_at FROM proposals n
-          WHERE p.status = 'shadow' AND n.status = 'shadow' AND n.endpoint_id = p.endpoint_id
-            AND (n.tool = p.tool OR (n.tool = 'clear_hints' AND p.tool <> 'pause_until'))
-            AND n.created_at > p.created_at AND n.created_at < p.created_at + p.ttl_ms * interval '1 ms') next
+    SELECT COALESCE(p.applied_at, p.created_at) AS began_at, LEAST(p.ended_at, p.hint_expires_at) AS ended_at
 ) life
 WHERE p.scorecard IS NULL AND p.ttl_ms IS NOT NULL
   AND (p.status = 'shadow' OR (p.applied_at IS NOT NULL AND p.ended_at IS NOT NULL))
@@ -101,8 +94,7 @@ CROSS JOIN LATERAL (
     FROM (SELECT p.tool, p.created_at,
                  CASE WHEN p.tool = 'propose_interval' THEN (p.arguments ->> 'interval_ms')::bigint END AS interval_ms,
                  COALESCE(p.applied_at, p.created_at) AS began_at,
-                 CASE WHEN w.shadow THEN p.created_at + p.ttl_ms * interval '1 ms'
-                      ELSE LEAST(p.ended_at, p.hint_expires_at) END AS ended_at
+                 LEAST(p.ended_at, p.hint_expires_at) AS ended_at
           FROM proposals p
           WHERE p.endpoint_id = w.endpoint_id AND p.id <> w.id AND p.ttl_ms IS NOT NULL
             AND p.tool IN ('propose_interval', 'pause_until')

@@ -14,10 +14,12 @@ from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus
 from jobs.replan import replan
 from planner.attention.discovery import candidates
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
+from planner.proposals.inforce import advised_on
+from planner.proposals.wishes import Speaker
 from planner.rules.advice import MOST_TURNS, Advice, Watched, advise
 from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
-from tests.planner.scenes import QUEUE_RULE, busy_endpoint, ran, utc_now
+from tests.planner.scenes import FASTER, QUEUE_RULE, busy_endpoint, file, ran, utc_now
 from tests.support.factories import make_endpoint, make_job
 
 pytestmark = pytest.mark.django_db
@@ -77,11 +79,14 @@ def test_the_same_word_is_written_once_and_renewed_at_half_of_its_life() -> None
     assert look() == 0
     Endpoint.objects.update(ai_hint_interval_expires_at=utc_now() + timedelta(minutes=29))
     ran(endpoint, {"queue_depth": 600}, ago=0.2)
-    assert look() == 1
+    assert look() == 0
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_expires_at > utc_now() + timedelta(minutes=59)
     assert "600" in endpoint.ai_hint_interval_reason
-    assert statuses(endpoint) == [("propose_interval", "superseded"), ("propose_interval", "applied")]
+    proposal = Proposal.objects.get()
+    assert (proposal.pk, proposal.status) == (endpoint.ai_hint_interval_proposal_id, ProposalStatus.APPLIED)
+    assert (proposal.renewals, proposal.hint_expires_at) == (1, endpoint.ai_hint_interval_expires_at)
+    assert AnalysisSession.objects.count() == 1
 
 
 def test_a_rules_hint_is_cleared_after_two_runs_that_no_rule_matched() -> None:
@@ -116,6 +121,43 @@ def test_shadow_and_approve_store_once_and_apply_nothing(mode: PlannerMode, stat
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms is None
     assert statuses(endpoint) == [("propose_interval", status.value)]
+
+
+def test_a_shadow_lives_as_its_hint_would_have_lived() -> None:
+    endpoint = busy_endpoint(planner_mode=PlannerMode.SHADOW, max_interval_ms=7_200_000)
+    look()
+    shadow = Proposal.objects.get()
+    refused = file(endpoint, FASTER.model_copy(update={"interval_ms": 60_000}))
+    assert refused is not None
+    assert (refused.status, refused.status_reason) == ("refused", "What the rule set is in force and comes first.")
+    Proposal.objects.filter(pk=shadow.pk).update(hint_expires_at=utc_now() + timedelta(minutes=29))
+    ran(endpoint, {"queue_depth": 500}, ago=0.5)
+    assert look() == 0
+    shadow.refresh_from_db()
+    assert (shadow.renewals, shadow.ended_at) == (1, None)
+    assert shadow.hint_expires_at > utc_now() + timedelta(minutes=59)
+    for depth in (3, 2, 1):
+        ran(endpoint, {"queue_depth": depth}, ago=0.3)
+        look()
+    shadow.refresh_from_db()
+    clear = Proposal.objects.get(tool="clear_hints")
+    assert (shadow.status, shadow.ended_by, shadow.ended_at) == ("shadow", "cleared", clear.created_at)
+    endpoint.refresh_from_db()
+    assert (endpoint.ai_hint_interval_ms, endpoint.config_version) == (None, 1)
+    ran(endpoint, {"queue_depth": 500}, ago=0.1)
+    assert look() == 1
+
+
+def test_a_persons_hint_comes_before_a_shadow() -> None:
+    endpoint = busy_endpoint(planner_mode=PlannerMode.SHADOW)
+    look()
+    hints.set_interval_hint(
+        endpoint_id=endpoint.pk, interval_ms=60_000, ttl_ms=3_600_000, reason="mine", author=Author.USER
+    )
+    endpoint.refresh_from_db()
+    hint = advised_on(endpoint, utc_now()).interval
+    assert hint is not None
+    assert (hint.speaker, hint.shadow) == (Speaker.PERSON, False)
 
 
 def test_a_persons_word_holds_the_rules_back_and_is_told_once() -> None:

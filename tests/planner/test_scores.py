@@ -64,8 +64,8 @@ def hint(endpoint: Endpoint, began: datetime, minutes: float = 60, **fields: Any
 
 
 def shadow(endpoint: Endpoint, began: datetime, minutes: float = 60, **fields: Any) -> Proposal:
-    """A hint that would have been in force for so long."""
-    never = dict.fromkeys(["applied_at", "hint_expires_at", "ended_at", "ended_by"])
+    """A hint that would have been in force for so long, or until it would have ended otherwise."""
+    never = dict.fromkeys(["applied_at", "ended_at", "ended_by"])
     values = {"mode": PlannerMode.SHADOW, "status": ProposalStatus.SHADOW, **never, **fields}
     return hint(endpoint, began, minutes, **values)
 
@@ -194,13 +194,14 @@ def test_a_shadow_is_judged_by_what_it_would_have_done(endpoint: Endpoint, began
 
 
 def test_a_shadow_ends_where_the_next_would_have_replaced_it(endpoint: Endpoint, began: datetime) -> None:
-    first = shadow(endpoint, began, 120)
+    first = shadow(endpoint, began, 120, ended_at=began + HOUR, ended_by="superseded")
     shadow(endpoint, began + timedelta(minutes=10), 30, tool=Tool.PAUSE_UNTIL)
-    second = shadow(endpoint, began + HOUR, 120, arguments={"interval_ms": 10 * MINUTE_MS})
-    shadow(endpoint, began + HOUR + timedelta(minutes=30), tool=Tool.CLEAR_HINTS, ttl_ms=None)
+    cleared = {"ended_at": began + HOUR + timedelta(minutes=30), "ended_by": "cleared"}
+    second = shadow(endpoint, began + HOUR, 120, arguments={"interval_ms": 10 * MINUTE_MS}, **cleared)
+    shadow(endpoint, began + HOUR + timedelta(minutes=30), tool=Tool.CLEAR_HINTS, ttl_ms=None, hint_expires_at=None)
     assert score_the_ended(10) == 3
     assert (card_of(first)["ended_by"], card_of(first)["in_force_ms"]) == ("superseded", 60 * MINUTE_MS)
-    assert (card_of(second)["ended_by"], card_of(second)["in_force_ms"]) == ("superseded", 30 * MINUTE_MS)
+    assert (card_of(second)["ended_by"], card_of(second)["in_force_ms"]) == ("cleared", 30 * MINUTE_MS)
     # Faster, paused, faster again until it was replaced, slower.
     assert card_of(second)["flaps"] == 3
 
@@ -220,7 +221,14 @@ def test_a_one_shot_in_shadow_tells_how_much_earlier_it_would_have_run(endpoint:
 
     inside = shadow(endpoint, began, 30, tool=Tool.PROPOSE_NEXT_TIME, arguments=asked(2))
     replaced = shadow(
-        endpoint, began - timedelta(minutes=9), 30, tool=Tool.PROPOSE_NEXT_TIME, arguments=asked(2), cause=Cause.MODEL
+        endpoint,
+        began - timedelta(minutes=9),
+        30,
+        tool=Tool.PROPOSE_NEXT_TIME,
+        arguments=asked(2),
+        cause=Cause.MODEL,
+        ended_at=began,
+        ended_by="superseded",
     )
     assert score_the_ended(10) == 2
     assert (card_of(inside)["calls_made"], card_of(inside)["earlier_ms"]) == (1, 3 * MINUTE_MS)

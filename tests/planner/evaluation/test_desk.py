@@ -135,14 +135,30 @@ def test_hint_of_a_person_is_not_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "verdict"), [("shadow", Verdict.SHADOW), ("approve", Verdict.PENDING), ("off", Verdict.NOTHING)]
+    ("mode", "verdict", "noted"), [("shadow", "shadow", 3), ("approve", "pending", 3), ("off", "nothing", 0)]
 )
-def test_what_is_not_applied_changes_nothing_and_is_noted_once_an_hour(mode: str, verdict: Verdict) -> None:
+def test_what_is_not_applied_changes_nothing(mode: str, verdict: str, noted: int) -> None:
     asks = Asks(at_15=wants(FASTER), at_20=wants(FASTER), at_25=wants(SLOWER), at_80=wants(FASTER))
     shadowed = played(asks, world(mode=mode))
     assert shadowed.minutes("a") == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]
-    assert {judged.verdict for judged in asks.judged} == {verdict}
-    assert len(shadowed.entries) == (0 if mode == "off" else 3)
+    assert set(asks.verdicts) - {"nothing"} == {verdict} - {"nothing"}
+    assert len(shadowed.entries) == noted
+
+
+def test_shadow_is_in_force_for_the_planner_alone() -> None:
+    asks = Asks(
+        at_15=wants(FASTER, Speaker.RULE, key="r"),
+        at_20=wants(SLOWER),
+        at_50=wants(FASTER, Speaker.RULE, key="r"),
+        at_55=wants(ClearHints(reason="calm"), Speaker.RULE, own_only=True),
+        at_60=wants(SLOWER),
+    )
+    shadowed = played(asks, world(mode="shadow"))
+    assert asks.verdicts == ["shadow", "refused", "shadow", "shadow", "shadow"]
+    first = shadowed.entries[0]
+    at = shadowed.world.at
+    assert (first.renewals, first.until, first.ended_at) == (1, at(110), at(55))
+    assert len(shadowed.entries) == 4
 
 
 def test_rules_of_an_endpoint_that_is_off_are_not_read() -> None:

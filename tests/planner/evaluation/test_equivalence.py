@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -128,10 +128,19 @@ def of_proposal(proposal: Proposal, names: dict[UUID, str]) -> tuple[Any, ...]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("name", ["cooldown", "flashsale", "oscillation", "pipeline", "ratelimit", "sibling"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((name, "auto") for name in ("cooldown", "flashsale", "oscillation", "pipeline", "ratelimit", "sibling")),
+        ("cooldown", "shadow"),
+        ("flashsale", "shadow"),
+        ("ratelimit", "shadow"),
+    ],
+)
 @pytest.mark.timeout(180)
-def test_play_files_and_plans_what_the_real_parts_file_and_plan(name: str) -> None:
+def test_play_files_and_plans_what_the_real_parts_file_and_plan(name: str, mode: str) -> None:
     world = SCENARIOS[name]
+    world = replace(world, members=tuple(replace(member, mode=mode) for member in world.members))
     with own_clock() as clock:
         mirror = Mirror(world, clock)
         played = play(world, RulesPlanner(), mirror, observe=mirror.started)
