@@ -31,7 +31,7 @@ PROCESSES, MACHINE = "tests/scheduling/test_processes.py", "tests/scheduling/tes
 KEEPER, ANSWERS = "tests/scheduling/test_keeper.py", "tests/chaos/test_lost_answers.py"
 FAULTS, WORKER = "tests/scheduling/test_faults.py", "tests/scheduling/test_worker.py"
 GOVERNOR, FAIRNESS = "tests/scheduling/test_governor.py", "tests/scheduling/test_fairness.py"
-SETTLER = "tests/scheduling/test_settler.py"
+SETTLER, LEASES = "tests/scheduling/test_settler.py", "tests/scheduling/test_leases.py"
 
 MUTANTS = (
     Mutant(
@@ -215,6 +215,29 @@ MUTANTS = (
         (
             f"{PROCESSES}::test_pause_between_the_claim_and_the_slot_keeps_the_call_from_starting",
             f"{KEEPER}::test_claim_of_a_paused_endpoint_is_given_back_although_the_database_failed_meanwhile",
+        ),
+    ),
+    Mutant(
+        "what is given back has used its slot up",
+        "scheduling/ledger/leases.py",
+        (
+            (
+                "for endpoint_id, claim in unused.items()}, slots=True)",
+                "for endpoint_id, claim in unused.items()}, slots=False)",
+            ),
+        ),
+        (
+            f"{LEASES}::test_slot_of_the_grid_that_was_given_back_before_its_time_still_runs",
+            f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
+        ),
+    ),
+    Mutant(
+        "what is given back is planned past its slot once that is due",
+        "scheduling/ledger/leases.py",
+        (("plan(row, now, unclaimed=True)", "plan(row, now, unclaimed=False)"),),
+        (
+            f"{LEASES}::test_due_slot_that_a_stopping_worker_gives_back_goes_to_the_next_one",
+            f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
         ),
     ),
     Mutant(

@@ -25,6 +25,8 @@ from jobs.models import Author, Endpoint, EndpointStatus, Job, Run, RunStatus
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.leases import reap, release, renew
 from scheduling.ledger.settlement import settle
+from scheduling.plan.decision import Source
+from scheduling.plan.row import OVERDUE_SOURCES
 from tests.chaos.clock import ShiftedClock, own_clock
 from tests.scheduling.test_settlement import FAILURE, result_of
 from tests.support.factories import make_endpoint, make_job, make_user
@@ -33,6 +35,12 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
 WORKERS = ("w1", "w2", "w3")
 GRIDS = {"steady10": timedelta(seconds=10), "steady60": timedelta(seconds=60), "once": timedelta(seconds=10)}
+# What a person may do, by its number in `person_changes_something`.
+PAUSES, RESUMES, STOPS_OR_STARTS, EVERYTHING = 4, 5, 8, range(9)
+MAY_CHANGE = {"edited": EVERYTHING, "cron": EVERYTHING, "single": (0, PAUSES, RESUMES, 6, STOPS_OR_STARTS)}
+# The changes that leave a slot where it is.
+LEAVE_SLOTS = {0, 1, 2, 3, 6}
+SINGLE_AT = NOON + timedelta(seconds=90)
 pytestmark = pytest.mark.django_db
 picks = st.integers(0, 9)
 steps = st.sampled_from([1, 2, 5, 13, 30, 61, 200])
@@ -40,14 +48,19 @@ steps = st.sampled_from([1, 2, 5, 13, 30, 61, 200])
 
 @dataclass
 class Held:
-    """A claim in a worker's hands; the worker may not know that it lost it."""
+    """A claim in a worker's hands; the worker may not know that it lost it.
+
+    `planned` is what the row said before it, slot, attempt and source; `changes` is how many had been made by then.
+    """
 
     worker: str
     claim: Claim
+    planned: tuple[datetime, int, str]
+    changes: int
 
 
 class Scheduling(RuleBasedStateMachine):
-    """Three workers and a person, on five endpoints; nobody touches those in GRIDS."""
+    """Three workers and a person, on six endpoints; nobody touches those in GRIDS."""
 
     clock: ShiftedClock
 
@@ -59,10 +72,11 @@ class Scheduling(RuleBasedStateMachine):
         self.called: set[tuple[UUID, datetime, int]] = set()
         self.busy: dict[UUID, list[list[datetime]]] = defaultdict(list)
         self.last_slots: dict[UUID, datetime] = {}
+        self.changes: dict[UUID, list[int]] = defaultdict(list)
         job = make_job(make_user())
         made: dict[str, Any] = {"created_at": NOON, "anchor_at": NOON, "planner_mode": "off", "max_interval_ms": 60_000}
         # The same ids each time, so that what failed once fails again: retries are spread by the id.
-        ids = [{"id": UUID(int=number)} for number in range(1, 6)]
+        ids = [{"id": UUID(int=number)} for number in range(1, 7)]
         self.endpoints = {
             "steady10": make_endpoint(
                 job, baseline_interval_ms=10_000, **ids[0], **{**made, "max_interval_ms": 10_000}
@@ -73,6 +87,7 @@ class Scheduling(RuleBasedStateMachine):
             ),
             "edited": make_endpoint(job, baseline_interval_ms=20_000, retry_limit=2, **ids[3], **made),
             "cron": make_endpoint(job, baseline_cron="* * * * *", retry_limit=1, **ids[4], **made),
+            "single": make_endpoint(job, run_once_at=SINGLE_AT, **ids[5], **made),
         }
         self.names = {endpoint.pk: name for name, endpoint in self.endpoints.items()}
 
@@ -86,7 +101,10 @@ class Scheduling(RuleBasedStateMachine):
                 model._default_manager.all().delete()
 
     def everything_goes_on_once_nothing_fails(self) -> None:
-        """Whatever happened, leases end, what was lost is repeated, and nothing stays running."""
+        """Whatever happened, leases end, what was lost is repeated, nothing stays running, and what runs once did."""
+        single = self.endpoints["single"].pk
+        authoring.set_endpoint_status(endpoint_id=single, status=EndpointStatus.ACTIVE)
+        services.resume(endpoint_id=single, author=Author.USER)
         self.time_passes(200)
         while reap():
             pass
@@ -97,6 +115,7 @@ class Scheduling(RuleBasedStateMachine):
         assert not Run.objects.filter(status=RunStatus.RUNNING).exists()
         assert not Endpoint.objects.filter(lease_owner__isnull=False).exists()
         assert not Endpoint.objects.filter(next_run_at__lte=self.now).exists()
+        assert Run.objects.filter(endpoint=single, scheduled_for=SINGLE_AT).exists()
 
     @rule(seconds=steps)
     def time_passes(self, seconds: int) -> None:
@@ -106,14 +125,22 @@ class Scheduling(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS), limit=st.integers(1, 5), ahead=st.sampled_from([0, 1]))
     def claim(self, worker: str, limit: int, ahead: int) -> None:
         horizon = timedelta(seconds=ahead)
+        plans = {
+            endpoint.pk: (endpoint.next_slot_at, endpoint.next_attempt, endpoint.next_source)
+            for endpoint in Endpoint.objects.all()
+        }
         for claim in claim_due(worker=worker, limit=limit, lease=LEASE, horizon=horizon):
             assert claim.run_id is not None
             assert claim.due_at <= self.now + horizon
             call = (claim.endpoint_id, claim.slot_at, claim.attempt)
             assert call not in self.called
             self.called.add(call)
-            self.held.append(Held(worker, claim))
-            self.busy[claim.endpoint_id].append([self.now, datetime.max.replace(tzinfo=UTC)])
+            made = len(self.changes[claim.endpoint_id])
+            self.held.append(Held(worker, claim, plans[claim.endpoint_id], made))
+            # A slot that was lost stays in hand until its repeat is claimed.
+            busy = self.busy[claim.endpoint_id]
+            began_at = busy[-1][1] if claim.attempt > 1 and busy else self.now
+            busy.append([began_at, datetime.max.replace(tzinfo=UTC)])
 
     @rule(pick=picks, ok=st.booleans())
     def result_comes(self, pick: int, ok: bool) -> None:
@@ -149,12 +176,41 @@ class Scheduling(RuleBasedStateMachine):
         if not self.held:
             return
         held = self._one(pick)
-        if self.names[held.claim.endpoint_id] in GRIDS:
-            return  # a claim is given back only where somebody stopped the endpoint
-        release(worker=held.worker, claims=[held.claim])
-        if not Run.objects.filter(pk=held.claim.run_id).exists():
-            self.called.discard((held.claim.endpoint_id, held.claim.slot_at, held.claim.attempt))
-            self._freed(held.claim.endpoint_id)
+        claim = held.claim
+        before = Endpoint.objects.get(pk=claim.endpoint_id)
+        release(worker=held.worker, claims=[claim])
+        after = Endpoint.objects.get(pk=claim.endpoint_id)
+        mine = before.lease_owner == held.worker and before.fence == claim.fence
+        assert Run.objects.filter(pk=claim.run_id).exists() is not mine
+        if mine:
+            self.called.discard((claim.endpoint_id, claim.slot_at, claim.attempt))
+            # It was no run: no slot may have passed in it.
+            self.busy[claim.endpoint_id].pop()
+            if after.last_slot_at is None:
+                self.last_slots.pop(after.pk, None)
+            else:
+                assert Run.objects.filter(endpoint=after, scheduled_for=after.last_slot_at).exists()
+                self.last_slots[after.pk] = after.last_slot_at
+            self._is_planned_as_before(held, after)
+
+    def _is_planned_as_before(self, held: Held, after: Endpoint) -> None:
+        """What was given back comes next again, unless somebody changed the endpoint so that something else does."""
+        changes = self.changes[after.pk][held.changes :]
+        planned, source = (after.next_slot_at, after.next_attempt, after.next_source), held.planned[2]
+        if not LEAVE_SLOTS.issuperset(changes) or (changes and held.claim.due_at > self.now):
+            return
+        if source == Source.MANUAL:
+            assert after.manual_run_at is not None
+        elif changes and source in (*OVERDUE_SOURCES, Source.RETRY):
+            # Planned anew during the claim: of slots that were folded the latest comes next. A press may serve it too.
+            assert planned[:2] == (held.claim.slot_at, held.claim.attempt)
+            assert planned[2] in (source, Source.MANUAL)
+        if not changes and source in (*OVERDUE_SOURCES, Source.RETRY, Source.MANUAL):
+            assert planned == held.planned
+        if source == Source.AI_ONESHOT and not changes:
+            ends_at = after.ai_hint_next_run_expires_at
+            assert ends_at is not None
+            assert after.next_run_at <= max(self.now, held.claim.due_at) or ends_at <= self.now
 
     @rule(worker=st.sampled_from(WORKERS))
     def leases_are_renewed(self, worker: str) -> None:
@@ -168,8 +224,10 @@ class Scheduling(RuleBasedStateMachine):
         for item in reap():
             self._freed(item.endpoint_id)
 
-    @rule(name=st.sampled_from(["edited", "cron"]), change=st.integers(0, 8), seconds=steps)
+    @rule(name=st.sampled_from([*MAY_CHANGE]), change=st.sampled_from(EVERYTHING), seconds=steps)
     def person_changes_something(self, name: str, change: int, seconds: int) -> None:
+        if change not in MAY_CHANGE[name]:
+            return
         endpoint_id, ms = self.endpoints[name].pk, seconds * 1000
         changes: list[Callable[[], object]] = [
             lambda: authoring.edit_endpoint(endpoint_id=endpoint_id, changes={"url": f"https://example.com/{ms}"}),
@@ -192,6 +250,7 @@ class Scheduling(RuleBasedStateMachine):
             changes[change]()
         except ConflictError:
             return
+        self.changes[endpoint_id].append(change)
 
     def _stop_or_resume(self, endpoint_id: UUID) -> None:
         active = Endpoint.objects.get(pk=endpoint_id).status == EndpointStatus.ACTIVE
@@ -224,7 +283,8 @@ class Scheduling(RuleBasedStateMachine):
                 self.last_slots[endpoint.pk] = endpoint.last_slot_at
             if endpoint.lease_owner is not None:
                 continue
-            if endpoint.status == EndpointStatus.ACTIVE:
+            done = endpoint.run_once_at is not None and Run.objects.filter(endpoint=endpoint).exists()
+            if endpoint.status == EndpointStatus.ACTIVE and not done:
                 assert endpoint.next_slot_at is not None
             if endpoint.next_slot_at is not None and endpoint.last_slot_at is not None:
                 repeats = endpoint.next_source == "retry"
