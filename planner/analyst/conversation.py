@@ -10,6 +10,13 @@ from planner.analyst.briefing import estimated_tokens
 from planner.proposals.wishes import Arguments, BadArgumentsError, SubmitAnalysis, Wish, read_arguments
 
 RETRY_PAUSE = 1.0
+# How a model ends that answers and is of no use. Answers are paid for, so these count like answers that never came.
+USELESS = {
+    "refused": "The model declined to answer.",
+    "no_tool_call": "The model did not use the tools.",
+    "bad_arguments": "The model used the tools wrongly.",
+    "too_many_rounds": "The model came to no verdict.",
+}
 
 
 class ModelError(Exception):
@@ -90,7 +97,7 @@ class EndStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended: `kind` says why when not completed, `error` is what the model's side raised.
+    """How it ended: `kind` says why when not completed, `error` is what is held against the model's side.
 
     `verdict` is what was submitted, also where a limit cut the rest of that answer off.
     """
@@ -143,7 +150,8 @@ def converse(
     try:
         talk.run()
     except _CutError as cut:
-        return Ended(cut.status, cut.kind, talk.verdict, tuple(talk.warnings))
+        error = ModelError(cut.kind, USELESS[cut.kind]) if cut.kind in USELESS else None
+        return Ended(cut.status, cut.kind, talk.verdict, tuple(talk.warnings), error)
     except ModelError as error:
         talk.warn(str(error))
         return Ended(EndStatus.FAILED, error.kind, talk.verdict, tuple(talk.warnings), error)

@@ -231,6 +231,23 @@ def test_tokens_that_were_not_counted_are_estimated_and_a_cut_answer_is_noted() 
     assert completion > 10
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (answer(text="All is well."), "no_tool_call"),
+        (answer(text="I will not.", refused=True), "refused"),
+        (answer(call("propose_interval", {"interval_ms": 1})), "bad_arguments"),
+        (answer(LOOK), "too_many_rounds"),
+        (answer(*[LOOK] * 99), None),
+        (answer(SUBMIT), None),
+    ],
+)
+def test_answers_of_no_use_are_held_against_the_model(said: Answer, kind: str | None) -> None:
+    ended = Scene([said]).play()
+    assert (ended.error.kind if ended.error else None) == kind
+    assert ended.error is None or not ended.error.hopeless
+
+
 @pytest.mark.parametrize("arguments", ["[1]", "{", "[" * 100_000])
 def test_arguments_that_are_no_object_are_not_said_again(arguments: str) -> None:
     message = as_message(answer(call("submit_analysis", arguments), text="so"))

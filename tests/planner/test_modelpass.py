@@ -282,6 +282,15 @@ def test_a_refusing_service_opens_the_breaker(model_server: ModelServer, status:
     assert f"The service answered {status}." in planner_1.facts()["breaker"]
 
 
+def test_a_model_that_only_writes_prose_is_not_paid_for_ever(model_server: ModelServer) -> None:
+    model_server.script(completion(text="I think all is well."))
+    planner_1 = analyst(model_server, concurrency=1)
+    for _ in range(7):
+        watched()
+    assert planner_1.run(Stop()) == 5
+    assert planner_1.facts()["breaker"] == "no_tool_call: The model did not use the tools."
+
+
 def test_too_many_requests_are_heeded_and_a_server_error_is_not_held_against_the_service(
     model_server: ModelServer,
 ) -> None:
