@@ -47,7 +47,7 @@ class Entry:
 
     It is in force until `until`, or until `ended_at` where something ended it before; `ended_by` is the word that
     proposals have for that. `replaced_ms` is the interval of the hint that it replaced, `renewals` how often its own
-    was made to last longer. `session` counts the analyses
+    was made to last longer; `overrules` tells that it cleared a heuristic's hint. `session` counts the analyses
     of the model from 1; None for a rule or a heuristic.
     """
 
@@ -65,6 +65,7 @@ class Entry:
     replaced_ms: int | None = None
     session: int | None = None
     renewals: int = 0
+    overrules: bool = False
 
     @property
     def tool(self) -> str:
@@ -136,6 +137,9 @@ class Desk:
         bounded = judged.bounded
         granted = bounded.wish if bounded is not None else wish
         entry = Entry(now, endpoint, speaker, key, wish, granted, judged.verdict, judged.why, session=session)
+        hint = standing.interval if isinstance(wish, ClearHints) else None
+        by_heuristic = hint is not None and hint.speaker is Speaker.HEURISTIC and speaker is not Speaker.HEURISTIC
+        entry.overrules = by_heuristic and may_clear(hint, speaker, own_only)
         if entry.applied and bounded is not None:
             self._carry_out(entry, bounded, standing, own_only)
         elif entry.verdict is Verdict.SHADOW and bounded is not None:
@@ -205,6 +209,12 @@ class Desk:
             if isinstance(entry.wish, ClearHints) or slower:
                 found[entry.speaker] = found.get(entry.speaker, 0) + 1
         return found
+
+    def overruled(self, endpoint: str) -> bool:
+        """Whether a speaker of higher rank cleared the hint of a heuristic lately."""
+        since = self.now - TURNS_WITHIN
+        lately = takewhile(lambda entry: entry.at > since, reversed(self._on[endpoint]))
+        return any(entry.overrules and entry.counts for entry in lately)
 
     def state(self, entry: Entry) -> str:
         """What has become of a wish by now, in the words of proposals."""

@@ -60,6 +60,7 @@ class RulesPlanner:
             pause=advised.pause,
             runs=[_seen(run) for run in desk.history.latest(name, self._runs[name])],
             turns=desk.turns(name),
+            overruled=desk.overruled(name),
         )
 
     def _file(self, name: str, watched: Watched, advice: Advice) -> None:

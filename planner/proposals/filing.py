@@ -23,7 +23,7 @@ from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, PlannerMode
 from jobs.replan import plan
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.inforce import advised_on
-from planner.proposals.judgement import Judged, Standing, Verdict, judge, may_clear
+from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
@@ -347,7 +347,7 @@ def _follow(proposal: Proposal, bounded: Bounded, standing: Standing, *, own_onl
     else:
         ended, how = [standing.in_place_of(wish)], ProposalStatus.SUPERSEDED
     if standing.interval is not None and standing.interval in ended:
-        proposal.replaced_hint = {"interval_ms": standing.interval.interval_ms}
+        proposal.replaced_hint = _replaced(standing.interval)
     ids = [hint.proposal_id for hint in ended if hint is not None and hint.shadow and hint.proposal_id is not None]
     shadows = Proposal.objects.filter(pk__in=ids, status=ProposalStatus.SHADOW)
     shadows.update(ended_at=now, ended_by=how.value)
@@ -359,13 +359,17 @@ def _clear(endpoint: Endpoint, proposal: Proposal, speaker: Speaker, own_only: b
     with services.changing(endpoint.pk) as (changed, _):
         if may_clear(advised.interval, speaker, own_only):
             ended.append(changed.ai_hint_interval_proposal_id)
-            proposal.replaced_hint = {"interval_ms": changed.ai_hint_interval_ms}
+            proposal.replaced_hint = advised.interval and _replaced(advised.interval)
             services.drop_interval_hint(changed)
         if may_clear(advised.oneshot, speaker, own_only):
             ended.append(changed.ai_hint_next_run_proposal_id)
             services.drop_oneshot_hint(changed)
     end(Proposal.objects.filter(pk__in=[key for key in ended if key is not None]), now, ProposalStatus.CLEARED)
     return changed
+
+
+def _replaced(hint: InForce) -> dict[str, Any]:
+    return {"interval_ms": hint.interval_ms, "cause": hint.speaker.value}
 
 
 def _replace(proposal: Proposal, replaced_id: UUID | None, replaced: dict[str, Any], now: datetime) -> None:

@@ -1,7 +1,7 @@
 """Reads which hints and pauses are in force on an endpoint, by whose word, and how often that turned about."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -102,12 +102,25 @@ def _shadow(proposal: Proposal) -> InForce:
     return _word(proposal, until, proposal.arguments.get("interval_ms"), shadow=True)
 
 
-def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, dict[Speaker, int]]:
-    """How often since then each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
+@dataclass(slots=True)
+class Turns:
+    """How an endpoint's interval hint turned about lately; see `turns_of`."""
+
+    eased: dict[Speaker, int] = field(default_factory=dict)
+    overruled: bool = False
+
+
+def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, Turns]:
+    """How often since then each speaker dropped its interval hint, or, for rules, replaced it by a slower one.
+
+    `overruled` tells that a speaker of higher rank cleared the hint of a heuristic.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT endpoint_id, cause, count(*) FROM proposals
+            SELECT endpoint_id, cause, count(*),
+                   bool_or(tool = 'clear_hints' AND cause <> 'heuristic' AND replaced_hint ->> 'cause' = 'heuristic')
+            FROM proposals
             WHERE endpoint_id = ANY(%s) AND created_at > %s
               AND (applied_at IS NOT NULL OR status = 'shadow')
               AND (tool = 'clear_hints'
@@ -117,7 +130,9 @@ def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, dict[S
             """,
             [list(endpoint_ids), since],
         )
-        found: dict[UUID, dict[Speaker, int]] = {}
-        for endpoint_id, cause, count in cursor.fetchall():
-            found.setdefault(endpoint_id, {})[Speaker(cause)] = count
+        found: dict[UUID, Turns] = {}
+        for endpoint_id, cause, count, overruled in cursor.fetchall():
+            turns = found.setdefault(endpoint_id, Turns())
+            turns.eased[Speaker(cause)] = count
+            turns.overruled = turns.overruled or bool(overruled)
         return found

@@ -3,7 +3,8 @@
 Advice is given when something is to be written: a hint that says the same and is not yet at half of its life is
 left alone. What makes an endpoint flap is damped: a rule's hint is dropped only after two runs in a row that no rule
 matched, and one that was eased `MOST_TURNS` times within an hour stays until its time to live ends. The other way
-about, a heuristic that had to take back its slower pace as often does not slow down again within the hour.
+about, a heuristic that had to take back its slower pace as often, or whose hint
+somebody of higher rank cleared, does not slow down again within the hour.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,8 @@ class Watched:
     """An endpoint with new runs, as the rules pass sees it; runs are newest first, at least one.
 
     `next_run_at` is the stored plan, in which a pause counts. `turns` counts for each speaker how often within
-    `TURNS_WITHIN` its interval hint was dropped by its own word or replaced by a slower one.
+    `TURNS_WITHIN` its interval hint was dropped by its own word or replaced by a slower one; `overruled` tells
+    that a heuristic's was cleared by somebody of higher rank within that time.
     """
 
     endpoint_id: UUID
@@ -51,6 +53,7 @@ class Watched:
     pause: InForce | None
     runs: Sequence[SeenRun]
     turns: Mapping[Speaker, int] = field(default_factory=dict)
+    overruled: bool = False
 
     def set_by(self, speaker: Speaker) -> InForce | None:
         """The interval hint in force, where it is this speaker's."""
@@ -190,7 +193,7 @@ def _pace(watched: Watched, now: datetime) -> Iterable[Advice]:
             reason = "the last call failed" if digests[0] is None else "the response changed"
             yield Advice(Speaker.HEURISTIC, ClearHints(reason=reason), hint.key, own_only=True)
         return
-    if hint is None and watched.flaps(Speaker.HEURISTIC):
+    if hint is None and (watched.overruled or watched.flaps(Speaker.HEURISTIC)):
         return
     ttl = max(SLOW_TTL, timedelta(milliseconds=slower.interval_ms * 4)) // timedelta(minutes=1)
     wish = ProposeInterval(interval_ms=slower.interval_ms, ttl_minutes=min(ttl, DAY_MINUTES), reason=slower.reason)

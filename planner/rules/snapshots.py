@@ -15,7 +15,7 @@ from jobs.conditions import Observation
 from jobs.errors import InvalidInputError
 from jobs.models import Endpoint, EndpointStatus, RunResponse
 from jobs.rules import Rule, body_needed, parse_rules, runs_needed
-from planner.proposals.inforce import advised_on, proposals_behind, turns_of
+from planner.proposals.inforce import Turns, advised_on, proposals_behind, turns_of
 from planner.rules.advice import TURNS_WITHIN, SeenRun, Watched
 from planner.rules.heuristics import RUNS_NEEDED
 from scheduling.exchange.bodies import Unparsable, safe_json
@@ -111,7 +111,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
     for endpoint in endpoints.values():
         if not runs.get(endpoint.pk):
             continue
-        advised = advised_on(endpoint, at, known)
+        advised, turned = advised_on(endpoint, at, known), turns.get(endpoint.pk, Turns())
         found.append(
             Watched(
                 endpoint_id=endpoint.pk,
@@ -123,7 +123,8 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
                 oneshot_hint=advised.oneshot,
                 pause=advised.pause,
                 runs=[run.seen for run in runs[endpoint.pk]],
-                turns=turns.get(endpoint.pk, {}),
+                turns=turned.eased,
+                overruled=turned.overruled,
             )
         )
     return _with_bodies(found, runs), unreadable

@@ -224,6 +224,8 @@ SLOW = hint(Speaker.HEURISTIC, "unchanged", 600_000)
         (SAME, {"interval_hint": SLOW}, None),
         (SAME, {"interval_hint": hint(Speaker.MODEL, None)}, None),
         (SAME, {"turns": FLAPS}, None),
+        (SAME, {"overruled": True}, None),
+        ([seen(8), *SAME], {"interval_hint": SLOW, "overruled": True}, ClearHints(reason="the response changed")),
         (SAME, {"turns": {Speaker.RULE: 9, Speaker.HEURISTIC: MOST_TURNS - 1}}, "slower"),
         ([seen(8), *SAME], {"interval_hint": SLOW}, ClearHints(reason="the response changed")),
         ([seen(8), *SAME], {"interval_hint": SLOW, "turns": FLAPS}, ClearHints(reason="the response changed")),

@@ -15,7 +15,7 @@ from jobs.replan import replan
 from planner.attention.discovery import candidates
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.proposals.inforce import advised_on
-from planner.proposals.wishes import Speaker
+from planner.proposals.wishes import ClearHints, Speaker
 from planner.rules.advice import MOST_TURNS, Advice, Watched, advise
 from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
@@ -329,6 +329,20 @@ def test_an_unchanged_body_slows_down_step_by_step_and_a_change_brings_the_basel
     assert look() == 1
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms is None
+
+
+@pytest.mark.parametrize("mode", [PlannerMode.AUTO, PlannerMode.SHADOW])
+def test_a_slower_pace_that_the_model_cleared_is_not_set_again_within_the_hour(mode: PlannerMode) -> None:
+    endpoint = make_endpoint(baseline_interval_ms=60_000, max_interval_ms=300_000, planner_mode=mode)
+    for number in range(11):
+        ran(endpoint, {"state": "idle"}, ago=100 - number)
+    assert look() == 1
+    assert file(endpoint, ClearHints(reason="the deployment begins")) is not None
+    ran(endpoint, {"state": "idle"}, ago=1)
+    assert look() == 0
+    Proposal.objects.update(created_at=utc_now() - timedelta(hours=1))
+    ran(endpoint, {"state": "idle"}, ago=0.5)
+    assert look() == 1
 
 
 def test_nothing_is_slowed_down_without_a_maximum_of_the_owner() -> None:
