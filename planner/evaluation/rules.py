@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from jobs.rules import runs_needed
 from planner.evaluation.desk import Desk
 from planner.evaluation.history import PlayedRun
-from planner.rules.advice import Advice, SeenRun, Watched, advise, why_deaf
+from planner.rules.advice import MOST_UNSEEN, Advice, SeenRun, Watched, advise, unseen_of, why_deaf
 from planner.rules.heuristics import RUNS_NEEDED
 
 PASS_EVERY = timedelta(seconds=2)
@@ -24,6 +24,7 @@ class RulesPlanner:
         self._runs = {name: max(runs_needed(rules), RUNS_NEEDED) for name, rules in self._rules.items()}
         self._fresh: dict[str, None] = {}
         self._pass_at: datetime | None = None
+        self._through: dict[str, datetime] = {}
 
     def settled(self, run: PlayedRun) -> None:
         """A run has ended; the next pass will see it."""
@@ -49,6 +50,8 @@ class RulesPlanner:
     def _watched(self, name: str) -> Watched:
         desk = self._desk
         row, advised = desk.stage.row(name), desk.advised(name)
+        runs = [_seen(run) for run in desk.history.latest(name, self._runs[name] + MOST_UNSEEN - 1)]
+        through, self._through[name] = self._through.get(name), runs[0].finished_at
         return Watched(
             endpoint_id=row.id,
             interval_ms=row.baseline_interval_ms,
@@ -58,9 +61,10 @@ class RulesPlanner:
             interval_hint=advised.interval,
             oneshot_hint=advised.oneshot,
             pause=advised.pause,
-            runs=[_seen(run) for run in desk.history.latest(name, self._runs[name])],
+            runs=runs,
             turns=desk.turns(name),
             overruled=desk.overruled(name),
+            unseen=unseen_of(runs, through),
         )
 
     def _file(self, name: str, watched: Watched, advice: Advice) -> None:

@@ -10,6 +10,7 @@ somebody of higher rank cleared, does not slow down again within the hour.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from uuid import UUID
 
 from jobs.conditions import Observation
@@ -21,6 +22,8 @@ from planner.rules.heuristics import slow_down, wait_as_asked
 SLOW_TTL = timedelta(hours=1)
 DAY_MINUTES = 1_440
 MOST_TURNS = 3
+# A pass compares with the runs that came since the last one, and with the one before those; with no more than so many.
+MOST_UNSEEN = 5
 TURNS_WITHIN = timedelta(hours=1)
 _NOT_OVER = ", and that is not over yet"
 
@@ -40,7 +43,8 @@ class Watched:
 
     `next_run_at` is the stored plan, in which a pause counts. `turns` counts for each speaker how often within
     `TURNS_WITHIN` its interval hint was dropped by its own word or replaced by a slower one; `overruled` tells
-    that a heuristic's was cleared by somebody of higher rank within that time.
+    that a heuristic's was cleared by somebody of higher rank within that time. `unseen` is how many of the latest runs
+    no pass has looked at, at most `MOST_UNSEEN`.
     """
 
     endpoint_id: UUID
@@ -54,6 +58,7 @@ class Watched:
     runs: Sequence[SeenRun]
     turns: Mapping[Speaker, int] = field(default_factory=dict)
     overruled: bool = False
+    unseen: int = 1
 
     def set_by(self, speaker: Speaker) -> InForce | None:
         """The interval hint in force, where it is this speaker's."""
@@ -70,7 +75,8 @@ class Advice:
     """A wish with its speaker; `key` names the rule.
 
     `own_only` drops hints of this very speaker and leaves those of others. For a sibling `new_match` tells that the
-    rule did not match the run before; else it is asked for again only when `again_after` has passed.
+    rule did not match all the time since the last run that was looked at; else it is asked for again only when
+    `again_after` has passed.
     """
 
     speaker: Speaker
@@ -90,6 +96,14 @@ class Advice:
         return last_at >= run_at or (not self.new_match and last_at > now - self.again_after)
 
 
+def unseen_of(runs: Sequence[SeenRun], through: datetime | None) -> int:
+    """How many of the latest runs, newest first, ended after the last one that a pass looked at; None is never."""
+    if through is None:
+        return min(1, len(runs))
+    fresh = takewhile(lambda run: run.finished_at > through, runs[:MOST_UNSEEN])
+    return sum(1 for _ in fresh)
+
+
 def why_deaf(sibling: str, *, known: bool, is_off: bool) -> str | None:
     """Why a sibling that a rule names cannot be asked, as one sentence that its owner will read; None where it can."""
     if not known:
@@ -103,8 +117,9 @@ def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]
     hint = watched.set_by(Speaker.RULE)
     in_force = hint.key if hint is not None else None
     found = verdicts(watched.rules, runs, in_force=in_force)
-    before = verdicts(watched.rules, runs[1:], in_force=in_force)
-    advice = list(_by_rules(watched, found, before, now))
+    earlier = [verdicts(watched.rules, runs[back:], in_force=in_force) for back in range(1, max(watched.unseen, 1) + 1)]
+    before = earlier[0]
+    advice = list(_by_rules(watched, found, earlier, now))
     if heuristics:
         if "pause" not in found:
             advice += _rest(watched, now)
@@ -114,7 +129,7 @@ def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]
 
 
 def _by_rules(
-    watched: Watched, found: dict[str, RuleVerdict], before: dict[str, RuleVerdict], now: datetime
+    watched: Watched, found: dict[str, RuleVerdict], earlier: Sequence[dict[str, RuleVerdict]], now: datetime
 ) -> Iterable[Advice]:
     for kind, verdict in found.items():
         key, reason = verdict.rule.key, (verdict.reason or _not_over(watched))[:MAX_REASON]
@@ -138,8 +153,9 @@ def _by_rules(
                     next_run_at=now, ttl_minutes=run.ttl_minutes, reason=reason, endpoint=run.sibling
                 )
                 again_after = timedelta(minutes=run.ttl_minutes)
-                yield Advice(Speaker.RULE, wake, key, new_match=kind not in before, again_after=again_after)
-    yield from _silence(watched, found, before)
+                new_match = any(kind not in before for before in earlier)
+                yield Advice(Speaker.RULE, wake, key, new_match=new_match, again_after=again_after)
+    yield from _silence(watched, found, earlier[0])
 
 
 def _silence(watched: Watched, found: dict[str, RuleVerdict], before: dict[str, RuleVerdict]) -> Iterable[Advice]:

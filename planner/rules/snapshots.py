@@ -16,7 +16,7 @@ from jobs.errors import InvalidInputError
 from jobs.models import Endpoint, EndpointStatus, RunResponse
 from jobs.rules import Rule, body_needed, parse_rules, runs_needed
 from planner.proposals.inforce import Turns, advised_on, proposals_behind, turns_of
-from planner.rules.advice import TURNS_WITHIN, SeenRun, Watched
+from planner.rules.advice import MOST_UNSEEN, TURNS_WITHIN, SeenRun, Watched, unseen_of
 from planner.rules.heuristics import RUNS_NEEDED
 from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
@@ -98,11 +98,12 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
             unreadable[endpoint.pk], rules[endpoint.pk] = error, ()
     runs = _latest_runs(
         {
-            endpoint.pk: max(
-                runs_needed(rules[endpoint.pk]), RUNS_NEEDED if endpoint.max_interval_ms is not None else BODIES_READ
-            )
+            endpoint.pk: MOST_UNSEEN
+            - 1
+            + max(runs_needed(rules[endpoint.pk]), RUNS_NEEDED if endpoint.max_interval_ms is not None else BODIES_READ)
             for endpoint in endpoints.values()
         },
+        through={endpoint.pk: endpoint.rules_through_run_at for endpoint in endpoints.values()},
         by_body={endpoint_id for endpoint_id, its in rules.items() if body_needed(its)},
     )
     known = proposals_behind(endpoints.values(), at)
@@ -125,6 +126,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
                 runs=[run.seen for run in runs[endpoint.pk]],
                 turns=turned.eased,
                 overruled=turned.overruled,
+                unseen=unseen_of([run.seen for run in runs[endpoint.pk]], endpoint.rules_through_run_at),
             )
         )
     return _with_bodies(found, runs), unreadable
@@ -139,28 +141,40 @@ class _Found:
     body_size: int | None
 
 
-def _latest_runs(wanted: dict[UUID, int], by_body: Set[UUID]) -> dict[UUID, list[_Found]]:
+def _latest_runs(
+    wanted: dict[UUID, int], by_body: Set[UUID], through: Mapping[UUID, datetime | None]
+) -> dict[UUID, list[_Found]]:
     """The latest finished runs of each endpoint, newest first, as many as wanted.
 
-    The bodies of the first two are wanted, where they are whole and the endpoint is one of `by_body`.
+    Where the endpoint is one of `by_body`, the bodies that are whole are wanted of the first two, and of those up to
+    the last one that ended at `through`, where it was looked at last.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT w.id, r.id, r.finished_at, r.status, r.status_code, r.duration_ms, p.sha256,
                    p.headers ->> 'retry-after',
-                   CASE WHEN r.position <= %s AND w.by_body AND NOT p.truncated THEN octet_length(p.body) END
-            FROM UNNEST(%s::uuid[], %s::integer[], %s::boolean[]) AS w(id, wanted, by_body)
+                   CASE WHEN (r.position <= %s OR (r.position <= %s AND r.next_finished_at > w.through))
+                         AND w.by_body AND NOT p.truncated THEN octet_length(p.body) END
+            FROM UNNEST(%s::uuid[], %s::integer[], %s::boolean[], %s::timestamptz[]) AS w(id, wanted, by_body, through)
             CROSS JOIN LATERAL (
-                SELECT l.*, row_number() OVER (ORDER BY l.due_at DESC, l.finished_at DESC) AS position
+                SELECT l.*, row_number() OVER latest AS position, lag(finished_at) OVER latest AS next_finished_at
                 FROM (SELECT id, due_at, finished_at, status, status_code, duration_ms FROM runs
                       WHERE endpoint_id = w.id AND status IN ('success', 'failed')
                       ORDER BY due_at DESC, finished_at DESC LIMIT w.wanted) l
+                WINDOW latest AS (ORDER BY l.due_at DESC, l.finished_at DESC)
             ) r
             LEFT JOIN run_responses p ON p.run_id = r.id
             ORDER BY w.id, r.position
             """,
-            [BODIES_READ, list(wanted), list(wanted.values()), [endpoint_id in by_body for endpoint_id in wanted]],
+            [
+                BODIES_READ,
+                MOST_UNSEEN + 1,
+                list(wanted),
+                list(wanted.values()),
+                [endpoint_id in by_body for endpoint_id in wanted],
+                [through[endpoint_id] for endpoint_id in wanted],
+            ],
         )
         found: dict[UUID, list[_Found]] = {}
         for endpoint_id, run_id, finished_at, status, status_code, duration_ms, digest, retry_after, size in cursor:

@@ -197,6 +197,23 @@ def test_run_sibling_wakes_the_sibling_once_for_each_new_match() -> None:
     assert Proposal.objects.get().endpoint == recover
 
 
+def test_a_second_match_is_not_lost_where_the_run_that_ended_the_first_came_in_the_same_pass() -> None:
+    job = make_job()
+    rule = {"when": {"path": "$.state", "op": "==", "value": "down"}, "then": {"run_sibling": "recover"}}
+    check = make_endpoint(job=job, name="check", rules=[rule])
+    make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
+    ran(check, {"state": "down"}, ago=9)
+    assert look(heuristics=False) == 1
+    Proposal.objects.update(created_at=utc_now() - timedelta(seconds=8))
+    for state, ago in (("up", 7), ("down", 6), ("down", 5)):
+        ran(check, {"state": state}, ago=ago)
+    assert look(heuristics=False) == 1
+    Proposal.objects.update(created_at=utc_now() - timedelta(seconds=4))
+    for ago in (3, 2, 1):
+        ran(check, {"state": "down"}, ago=ago)
+    assert look(heuristics=False) == 0
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_planners_that_see_the_same_run_file_once() -> None:
     job = make_job()
