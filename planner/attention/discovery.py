@@ -22,6 +22,7 @@ from planner.attention.policy import (
     MOST_OF_A_JOB,
     MOST_OF_AN_OWNER,
     PAUSE_ENDS_SOON,
+    SHARE_OF_AN_ENDPOINT,
     SHORTEST_GAP,
     USUAL_TOKENS,
     Candidate,
@@ -47,15 +48,19 @@ _OPEN = """
 # The turns of a job go to the reasons 0 and 1 alternately, those of an owner to the jobs in turn, those of a pass to
 # the owners in turn: no storm takes the place of somebody else's endpoint.
 _CANDIDATES = f"""
-WITH spent AS MATERIALIZED (
-    SELECT owner_id, sum(prompt_tokens + completion_tokens) AS tokens
-    FROM sessions WHERE backend = 'openai' AND analyzed_at >= %(midnight)s GROUP BY owner_id
+WITH spent_on AS MATERIALIZED (
+    SELECT owner_id, endpoint_id, sum(prompt_tokens + completion_tokens) AS tokens
+    FROM sessions WHERE backend = 'openai' AND analyzed_at >= %(midnight)s GROUP BY owner_id, endpoint_id
+),
+spent AS MATERIALIZED (
+    SELECT owner_id, sum(tokens) AS tokens FROM spent_on GROUP BY owner_id
 ),
 payers AS MATERIALIZED (
     SELECT u.id, LEAST(
         coalesce(u.ai_daily_token_limit, %(owner_limit)s) - coalesce(s.tokens, 0),
         %(service_limit)s - (SELECT coalesce(sum(tokens), 0) FROM spent)
-    )::bigint AS tokens_left
+    )::bigint AS tokens_left,
+    GREATEST(coalesce(u.ai_daily_token_limit, %(owner_limit)s) / %(share)s, %(session_limit)s) AS most_of_one
     FROM users u LEFT JOIN spent s ON s.owner_id = u.id
 ),
 met AS (
@@ -66,6 +71,7 @@ met AS (
     FROM job_endpoints e
     JOIN jobs j ON j.id = e.job_id
     JOIN payers p ON p.id = e.owner_id
+    LEFT JOIN spent_on o ON o.endpoint_id = e.id
     LEFT JOIN LATERAL (
         SELECT l.*, CASE WHEN l.analyzed_at > %(hour_ago)s THEN
             (SELECT count(*) FROM sessions
@@ -76,7 +82,7 @@ met AS (
             FROM sessions WHERE endpoint_id = e.id AND backend = 'openai' ORDER BY analyzed_at DESC LIMIT 1
         ) l
     ) s ON true
-    WHERE {_OPEN} AND p.tokens_left > 0
+    WHERE {_OPEN} AND p.tokens_left > 0 AND coalesce(o.tokens, 0) < p.most_of_one
       AND (e.last_run_at IS NOT NULL OR e.paused_by = 'planner')
       AND (s.analyzed_at IS NULL OR s.analyzed_at <= %(gap_ago)s)
 ),
@@ -127,7 +133,8 @@ def candidates(now: datetime) -> list[Candidate]:
     """The endpoints that deserve a look, in the order in which they are to have it; not leased ones.
 
     Active ones with a run since their last analysis, however long ago, or whose failures rose or ended, or whose pause
-    by the planner ends soon. Bounded by job, owner and pass; what finds no place keeps its turn.
+    by the planner ends soon. Bounded by job, owner and pass; what finds no place keeps its turn. An endpoint that has
+    spent its share of its owner's tokens has no more turns before midnight UTC.
     """
     chosen: list[Candidate] = []
     quiet: list[tuple[Candidate, UUID]] = []
@@ -171,6 +178,8 @@ def statement(now: datetime) -> tuple[str, dict[str, Any]]:
         "usual_tokens": USUAL_TOKENS,
         "owner_limit": settings.ENV.ai_owner_daily_token_limit,
         "service_limit": settings.ENV.ai_daily_token_limit,
+        "session_limit": settings.ENV.ai_session_token_limit,
+        "share": SHARE_OF_AN_ENDPOINT,
         "bodies": MOST_BODIES,
         "lot": int(now.timestamp()),
     }

@@ -34,6 +34,9 @@ MOST_IN_A_PASS = 400
 MOST_BY_THEIR_BODIES = 100
 # A cautious size of an analysis: an owner gets no more places than the day's tokens pay for.
 USUAL_TOKENS = 2_500
+# One endpoint may spend a tenth of its owner's tokens of the day, and one full session in any case: a model that asks
+# to look again at once, talked into it or not, leaves the owner's other endpoints theirs.
+SHARE_OF_AN_ENDPOINT = 10
 
 
 class Trigger(StrEnum):

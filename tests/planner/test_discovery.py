@@ -247,6 +247,31 @@ def test_an_owner_gets_no_more_places_than_the_day_s_tokens_pay_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limit", "spent", "is_seen"),
+    [
+        (None, 99_999, True),
+        (None, 100_000, False),
+        (400_000, 39_999, True),
+        (400_000, 40_000, False),
+        (30_000, 19_999, True),
+        (30_000, 20_000, False),
+    ],
+)
+def test_no_endpoint_spends_more_than_its_share_of_the_owners_day(limit: int | None, spent: int, is_seen: bool) -> None:
+    owner = make_user()
+    User.objects.filter(pk=owner.pk).update(ai_daily_token_limit=limit)
+    greedy, modest = fleet(2, job=make_job(owner=owner))
+    noon = utc_now().replace(hour=12)
+    Endpoint.objects.filter(pk__in=[greedy.pk, modest.pk]).update(last_run_at=noon)
+    for endpoint, tokens in ((greedy, spent), (modest, 900)):
+        session = {"endpoint": endpoint, "owner": owner, "backend": Backend.OPENAI, "status": SessionStatus.COMPLETED}
+        for hours, part in ((2, tokens - tokens // 2), (3, tokens // 2), (24, 10**6)):
+            AnalysisSession.objects.create(analyzed_at=noon - hours * HOUR, prompt_tokens=part, **session)
+    seen = {candidate.endpoint_id for candidate in candidates(noon)}
+    assert seen == ({greedy.pk, modest.pk} if is_seen else {modest.pk})
+
+
+@pytest.mark.parametrize(
     ("body", "trigger"),
     [
         ('{"queue_depth": 19}', None),
