@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import Error, transaction
+from django.db import InterfaceError, OperationalError, transaction
+from psycopg.errors import LockNotAvailable
 
 from cronicorn.logging import Event, log_event
 from jobs.models import Endpoint, PlannerMode
@@ -39,7 +40,8 @@ class Passed:
 def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
     """Looks once at every endpoint with runs that were not looked at; `last_pass_at` None looks back without end.
 
-    A fault in one endpoint is logged and does not disturb the others. Raises django.db.Error when the database is away.
+    A fault in one endpoint is logged and does not disturb the others; one whose row somebody keeps locked is looked at
+    again later. Raises django.db.Error when the database is away.
     """
     began_at = now()
     place = None if last_pass_at is None else (last_pass_at - OVERLAP, NO_ID)
@@ -48,8 +50,17 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
         found, unreadable = watched([endpoint_id for _, endpoint_id in batch], began_at)
         for endpoint_id, error in unreadable.items():
             log_event(logger, Event.PASS_FAILED, logging.ERROR, endpoint=endpoint_id, error=str(error))
-        stored += sum(_file_all(item, began_at, heuristics=heuristics) for item in found)
-        mark_seen(batch)
+        locked: set[UUID] = set()
+        for item in found:
+            try:
+                stored += _file_all(item, began_at, heuristics=heuristics)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                locked.add(item.endpoint_id)
+                facts = {"endpoint": item.endpoint_id, "error": str(error).strip()}
+                log_event(logger, Event.PASS_FAILED, logging.WARNING, **facts)
+        mark_seen([seen for seen in batch if seen[1] not in locked])
         looked_at += len(batch)
         if len(batch) < BATCH:
             break
@@ -58,7 +69,10 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
 
 
 def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
-    """Files all advice on one endpoint, each in a transaction of its own; returns how much was stored."""
+    """Files all advice on one endpoint, each in a transaction of its own; returns how much was stored.
+
+    Raises OperationalError or InterfaceError where the database is away or a row is locked for too long.
+    """
     session: AnalysisSession | None = None
     stored = 0
     try:
@@ -68,7 +82,7 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
                 if filed is not None and filed.proposal_id is not None and not filed.renewed:
                     session = _noted(session, item, advice, filed, at)
                     stored += 1
-    except Error:
+    except (OperationalError, InterfaceError):
         raise
     except Exception:
         logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": item.endpoint_id}})

@@ -277,6 +277,29 @@ def test_one_endpoint_that_breaks_the_pass_disturbs_no_other(
     assert [record.facts["endpoint"] for record in caplog.records if record.message == "pass_failed"] == [broken.pk]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_keeps_locked_delays_no_other_endpoint_and_is_looked_at_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept, endpoint = busy_endpoint(), busy_endpoint()
+    somebody = connection.copy()
+    try:
+        somebody.set_autocommit(False)
+        with somebody.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM job_endpoints WHERE id = %s FOR UPDATE", [kept.pk])
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")
+        assert look() == 1
+        somebody.rollback()
+    finally:
+        somebody.close()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+    assert [record.facts["endpoint"] for record in caplog.records if record.message == "pass_failed"] == [kept.pk]
+    assert Proposal.objects.get().endpoint == endpoint
+    assert look() == 1
+
+
 def test_a_pause_by_a_rule_lets_the_endpoint_rest() -> None:
     rule = {"name": "rest", "when": {"status": {"op": "==", "value": 500}}, "then": {"pause_minutes": 30}}
     endpoint = make_endpoint(rules=[rule])
