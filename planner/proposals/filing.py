@@ -93,6 +93,7 @@ def file_proposal(
         if judged.renews and judged.bounded is not None:
             return _renew(endpoint, standing, judged.bounded, now)
         proposal = _proposal(endpoint, wish, judged, speaker=speaker, key=key, session_id=session_id, now=now)
+        proposal.own_only = own_only
         if _on_file(proposal, now):
             return Filed(None, None, judged.why or f"The same is on file already as {proposal.status}.")
         if judged.verdict is Verdict.PENDING:
@@ -376,7 +377,9 @@ def _replace(proposal: Proposal, replaced_id: UUID | None, replaced: dict[str, A
     if any(value is not None for value in replaced.values()):
         proposal.replaced_hint = replaced | {"proposal_id": str(replaced_id) if replaced_id else None}
     if replaced_id is not None:
-        end(Proposal.objects.filter(pk=replaced_id, status=ProposalStatus.APPLIED), now)
+        behind = Proposal.objects.filter(pk=replaced_id, status=ProposalStatus.APPLIED)
+        end(behind.filter(hint_expires_at__lte=now), now, ProposalStatus.EXPIRED)
+        end(behind, now)
 
 
 def end(proposals: QuerySet[Proposal], now: datetime, status: ProposalStatus = ProposalStatus.SUPERSEDED) -> None:

@@ -11,11 +11,12 @@ from django.db import connection, transaction
 
 from jobs import services
 from jobs.errors import ConflictError
-from jobs.models import Endpoint
+from jobs.models import Endpoint, PlannerMode
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.filing import apply, locked_endpoint, standing_of, stored_arguments
 from planner.proposals.judgement import Standing, pointless_pause
-from planner.proposals.wishes import TOOLS, Bounded, PauseUntil, Refusal, Speaker, Wish, bound
+from planner.proposals.wishes import TOOLS, Bounded, PauseUntil, ProposeNextTime, Refusal, Speaker, Wish, bound
+from scheduling.plan.wording import instant_words
 
 
 def approve(*, proposal_id: UUID, by: UUID) -> Proposal:
@@ -28,11 +29,11 @@ def approve(*, proposal_id: UUID, by: UUID) -> Proposal:
         _refuse_unless_pending(proposal, now)
         wish = TOOLS[proposal.tool].model_validate(proposal.arguments_asked, strict=False)
         assert isinstance(wish, Wish)
-        bounded = _still_possible(wish, standing_of(endpoint, now, wish), now)
+        bounded = _still_possible(wish, standing_of(endpoint, now, wish), proposal.created_at, now)
         proposal.status, proposal.status_reason = ProposalStatus.APPLIED, bounded.note or None
         proposal.arguments, proposal.ttl_ms = stored_arguments(bounded.wish), bounded.ttl_ms
         proposal.decided_by, proposal.decided_at = by, now
-        apply(endpoint, proposal, bounded, speaker=Speaker(proposal.cause), own_only=False, now=now)
+        apply(endpoint, proposal, bounded, speaker=Speaker(proposal.cause), own_only=proposal.own_only, now=now)
     return proposal
 
 
@@ -73,13 +74,16 @@ def undo(*, proposal_id: UUID, by: UUID) -> Proposal:
 def end_the_ended(now: datetime) -> int:
     """Closes proposals whose hint ran out, was cleared, or was used up, and offers nobody took; returns how many.
 
-    A one-shot hint that is gone before its end counts as used: the run that it caused took it away.
+    A one-shot hint that is gone before its end counts as used: the run that it caused took it away. Any other one ended
+    when its endpoint was last written to, by whoever took it away.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH ended AS (
-                SELECT p.id, p.hint_expires_at <= %(now)s AS expired FROM proposals p
+                SELECT p.id, p.hint_expires_at <= %(now)s AS expired,
+                       LEAST(%(now)s, GREATEST(p.applied_at, e.updated_at)) AS gone_at
+                FROM proposals p
                 JOIN job_endpoints e ON e.id = p.endpoint_id
                 WHERE p.status = 'applied' AND p.ended_at IS NULL AND p.hint_expires_at IS NOT NULL
                   AND (p.hint_expires_at <= %(now)s
@@ -88,7 +92,8 @@ def end_the_ended(now: datetime) -> int:
                                        COALESCE(e.pause_proposal_id, e.id)))
                 ORDER BY p.id LIMIT 1000 FOR NO KEY UPDATE OF p SKIP LOCKED
             )
-            UPDATE proposals p SET ended_at = %(now)s,
+            UPDATE proposals p SET
+                ended_at = CASE WHEN ended.expired OR p.tool = 'propose_next_time' THEN %(now)s ELSE ended.gone_at END,
                 status = CASE WHEN ended.expired THEN 'expired' WHEN p.tool = 'propose_next_time' THEN p.status
                               ELSE 'cleared' END,
                 ended_by = CASE WHEN ended.expired THEN 'expired' WHEN p.tool = 'propose_next_time' THEN 'used'
@@ -119,8 +124,17 @@ def _refuse_unless_pending(proposal: Proposal, now: datetime) -> None:
         raise ConflictError("offer_expired", "The offer has expired.")
 
 
-def _still_possible(wish: Wish, standing: Standing, now: datetime) -> Bounded:
+def _still_possible(wish: Wish, standing: Standing, made_at: datetime, now: datetime) -> Bounded:
     """The wish inside the bounds as they are now. Raises ConflictError where it cannot be applied any more."""
+    if standing.mode == PlannerMode.OFF:
+        raise ConflictError("planner_off", "The planner is off for this endpoint.")
+    if isinstance(wish, ProposeNextTime):
+        meant_for = max(wish.next_run_at, made_at)
+        if meant_for + timedelta(minutes=wish.ttl_minutes) <= now:
+            words = instant_words(meant_for, now)
+            raise ConflictError(
+                "time_has_passed", f"The run was meant for {words}; use run now for one at this moment."
+            )
     if not standing.active:
         raise ConflictError("endpoint_not_active", "The endpoint or its job is not active.")
     bounded = bound(wish, standing.bounds, now)

@@ -10,7 +10,7 @@ from jobs.errors import ConflictError
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.verdicts import approve, end_the_ended, reject, undo
-from planner.proposals.wishes import PauseUntil, ProposeNextTime
+from planner.proposals.wishes import ClearHints, PauseUntil, ProposeNextTime, Speaker
 from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint, make_user
 
@@ -146,3 +146,58 @@ def test_an_offered_pause_does_not_replace_a_persons() -> None:
     with pytest.raises(ConflictError) as refused:
         approve(proposal_id=proposal.pk, by=make_user().pk)
     assert refused.value.code == "paused_by_a_person"
+
+
+def test_what_a_person_cleared_ended_then_and_not_when_the_sweep_came() -> None:
+    endpoint = make_endpoint()
+    proposal = file(endpoint)
+    assert proposal is not None
+    cleared_at = hints.clear_hints(endpoint_id=endpoint.pk, author=Author.USER).updated_at
+    assert end_the_ended(utc_now() + timedelta(minutes=1)) == 1
+    proposal.refresh_from_db()
+    assert (proposal.ended_by, proposal.ended_at) == ("cleared", cleared_at)
+
+
+def test_approving_that_a_rule_drops_its_own_hint_leaves_the_others() -> None:
+    endpoint = make_endpoint()
+    file(endpoint, speaker=Speaker.RULE, key="busy")
+    file(endpoint, ProposeNextTime(next_run_at=utc_now() + timedelta(minutes=20), reason="look"))
+    Endpoint.objects.update(planner_mode=PlannerMode.APPROVE)
+    clear = file(endpoint, ClearHints(reason="calm"), Speaker.RULE, key="busy", own_only=True)
+    assert clear is not None
+    approve(proposal_id=clear.pk, by=make_user().pk)
+    endpoint.refresh_from_db()
+    assert endpoint.ai_hint_interval_ms is None
+    assert endpoint.ai_hint_next_run_at is not None
+
+
+def test_an_offered_run_is_made_up_for_only_within_its_time_to_live() -> None:
+    _, proposal = offered(ProposeNextTime(next_run_at=utc_now(), ttl_minutes=30, reason="look"))
+    Proposal.objects.update(created_at=utc_now() - timedelta(minutes=31))
+    asked = {**proposal.arguments_asked, "next_run_at": (utc_now() - timedelta(minutes=31)).isoformat()}
+    Proposal.objects.update(arguments_asked=asked)
+    with pytest.raises(ConflictError) as refused:
+        approve(proposal_id=proposal.pk, by=make_user().pk)
+    assert refused.value.code == "time_has_passed"
+    Proposal.objects.update(created_at=utc_now() - timedelta(minutes=29))
+    assert approve(proposal_id=proposal.pk, by=make_user().pk).status == ProposalStatus.APPLIED
+
+
+def test_nothing_is_approved_where_the_planner_was_switched_off() -> None:
+    _, proposal = offered()
+    Endpoint.objects.update(planner_mode=PlannerMode.OFF)
+    with pytest.raises(ConflictError) as refused:
+        approve(proposal_id=proposal.pk, by=make_user().pk)
+    assert refused.value.code == "planner_off"
+
+
+def test_a_pause_that_had_run_out_was_not_superseded_by_the_next() -> None:
+    endpoint = make_endpoint()
+    first = file(endpoint, PauseUntil(until=utc_now() + timedelta(minutes=30), reason="rest"))
+    assert first is not None
+    before = utc_now() - timedelta(seconds=1)
+    Endpoint.objects.update(paused_until=before)
+    Proposal.objects.update(hint_expires_at=before)
+    assert file(endpoint, PauseUntil(until=utc_now() + timedelta(minutes=30), reason="rest")) is not None
+    first.refresh_from_db()
+    assert (first.status, first.ended_by) == ("expired", "expired")
