@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs.conditions import visible
-from scheduling.exchange.bodies import mask
+from scheduling.exchange.masking import NO_SECRETS, Masker
 from scheduling.plan.wording import duration_words
 
 PROMPT_VERSION = "2"
@@ -20,9 +20,13 @@ PROMPT_VERSION = "2"
 MOST_PROMPT_TOKENS = 1_950
 LONG_BODY_LENGTH = 4_000
 SHORT_BODY_LENGTH = 400
+NAME_LENGTH = 100
+SIBLING_NAME_LENGTH = 60
 MOST_SIBLINGS = 8
 MOST_RUNS = 5
 MOST_ACTIONS = 5
+# Of a text so many times its limit is cleaned: what masking and cleaning take out is seldom more.
+CLEANED_TIMES = 3
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]+|[^\x00-\x7f]+|\s+|[^\sA-Za-z0-9]+")
 
 
@@ -127,13 +131,15 @@ class Briefing:
     body: str | None
     actions: Sequence[ActionLine]
     siblings: Sequence[SiblingLine]
-    secrets: Sequence[str] = ()
+    secrets: Masker = NO_SECRETS
 
 
 def messages(briefing: Briefing, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first messages of an analysis, with as much of everything as fits below the cap together with the tools."""
+    cleaned = _Cleaned(briefing)
     for sizes in LEVELS:
-        said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _facts(briefing, sizes)}]
+        facts = _facts(briefing, cleaned, sizes)
+        said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": facts}]
         if estimated_tokens(said, tools) <= MOST_PROMPT_TOKENS:
             break
     return said
@@ -167,21 +173,51 @@ def _piece_tokens(piece: str) -> int:
     return -(-len(piece) // (5 if first.isalpha() else 3 if first.isdigit() else 2))
 
 
-def as_data(text: str, secrets: Sequence[str], limit: int) -> str:
+def as_data(text: str, secrets: Masker, limit: int) -> str:
     """A text from outside as one JSON string: masked, cleaned, cut; how much was cut is said after it."""
-    # Masked again: characters that do not show may have stood between those of a secret.
-    clean = mask(visible(" ".join(mask(text, secrets).split())), secrets)
-    cut = f" ({len(clean) - limit} characters cut)" if len(clean) > limit else ""
-    return json.dumps(clean[:limit], ensure_ascii=False) + cut
+    return _Clean(text, secrets, limit).up_to(limit)
 
 
-def _facts(briefing: Briefing, sizes: Sizes) -> str:
-    secrets = briefing.secrets
+class _Clean:
+    """A text from outside, masked and cleaned, of which `limit` characters or fewer are told."""
+
+    def __init__(self, text: str, secrets: Masker, limit: int) -> None:
+        # The masker knows a secret that is cut at the end by its beginning.
+        part = text[: CLEANED_TIMES * limit + secrets.longest]
+        # Masked again: characters that do not show may have stood between those of a secret.
+        self._text = secrets(visible(" ".join(secrets(part).split())))
+        self._beyond = len(text) - len(part)
+
+    def up_to(self, limit: int) -> str:
+        """As one JSON string of so many characters; how much was cut is said after it."""
+        cut = max(len(self._text) - limit, 0) + self._beyond
+        words = f" ({cut} characters cut)" if cut else ""
+        return json.dumps(self._text[:limit], ensure_ascii=False) + words
+
+
+class _Cleaned:
+    """The texts of a briefing, cleaned once at the length of the first level."""
+
+    def __init__(self, briefing: Briefing) -> None:
+        secrets, most = briefing.secrets, LEVELS[0]
+        self.name = as_data(briefing.name, secrets, NAME_LENGTH)
+        self.description = _Clean(briefing.description, secrets, most.description)
+        self.body = _Clean(briefing.body, secrets, most.body) if briefing.body is not None else None
+        self.siblings = [
+            (
+                as_data(line.name, secrets, SIBLING_NAME_LENGTH),
+                _Clean(line.description, secrets, most.sibling_description),
+            )
+            for line in briefing.siblings[: most.siblings]
+        ]
+
+
+def _facts(briefing: Briefing, cleaned: _Cleaned, sizes: Sizes) -> str:
     bounds = " to ".join(duration_words(limit) for limit in briefing.limits_ms)
     lines = [
         f"Now {_time(briefing.now)}. Looked at because: {briefing.trigger}.",
-        f"Endpoint {as_data(briefing.name, secrets, 100)}, {briefing.method}, {briefing.baseline}; hints {bounds}.",
-        f"Owner's description: {as_data(briefing.description, secrets, sizes.description)}",
+        f"Endpoint {cleaned.name}, {briefing.method}, {briefing.baseline}; hints {bounds}.",
+        f"Owner's description: {cleaned.description.up_to(sizes.description)}",
         f"Failures in a row: {briefing.failure_count}. Next run: {_next(briefing)}.",
         f"In force: {'; '.join(briefing.in_force) or 'nothing'}.",
         "Window: runs, success, p50/p95 ms",
@@ -189,8 +225,8 @@ def _facts(briefing: Briefing, sizes: Sizes) -> str:
         "Last runs, newest first:" if briefing.runs else "Last runs: none.",
         *(_run(line) for line in briefing.runs[: sizes.runs]),
     ]
-    if briefing.body is not None:
-        lines.append(f"Latest body (untrusted): {as_data(briefing.body, secrets, sizes.body)}")
+    if cleaned.body is not None:
+        lines.append(f"Latest body (untrusted): {cleaned.body.up_to(sizes.body)}")
     if briefing.actions:
         lines.append("Your own last actions:")
         lines += [_action(line) for line in briefing.actions[: sizes.actions]]
@@ -198,7 +234,8 @@ def _facts(briefing: Briefing, sizes: Sizes) -> str:
         shown = briefing.siblings[: sizes.siblings]
         count = len(briefing.siblings)
         lines.append("Siblings in the same job:" if len(shown) == count else f"{len(shown)} of {count} siblings:")
-        lines += [_sibling(line, secrets, sizes.sibling_description) for line in shown]
+        texts = cleaned.siblings[: len(shown)]
+        lines += [_sibling(line, *text, sizes.sibling_description) for line, text in zip(shown, texts, strict=True)]
     return "\n".join(lines)
 
 
@@ -228,7 +265,7 @@ def _action(line: ActionLine) -> str:
     return f"{_time(line.at)} {line.tool}{' ' if values else ''}{values} ({line.status})"
 
 
-def _sibling(line: SiblingLine, secrets: Sequence[str], length: int) -> str:
+def _sibling(line: SiblingLine, name: str, description: _Clean, length: int) -> str:
     state = f"{line.status or 'no runs'}, {line.failure_count} failures in a row, mode {line.mode}"
-    words = f". {as_data(line.description, secrets, length)}" if length and line.description else ""
-    return f"{as_data(line.name, secrets, 60)}: {state}{words}"
+    words = f". {description.up_to(length)}" if length and line.description else ""
+    return f"{name}: {state}{words}"

@@ -26,6 +26,7 @@ from planner.analyst.briefing import (
 from planner.analyst.pricing import Prices
 from planner.models import Proposal
 from planner.proposals.inforce import advised_on
+from scheduling.exchange.masking import Masker
 from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
@@ -41,7 +42,7 @@ class Subject:
 
     endpoint: Endpoint
     siblings: tuple[Endpoint, ...]
-    secrets: tuple[str, ...]
+    secrets: Masker
 
 
 def subject_of(endpoint_id: UUID) -> Subject:
@@ -55,7 +56,7 @@ def subject_of(endpoint_id: UUID) -> Subject:
     siblings = tuple(shown.order_by("created_at", "id")[:MOST_ENDPOINTS])
     sealed = others.filter(headers_sealed__isnull=False).only("headers_sealed").order_by("-id")[:MOST_SEALED]
     secrets = {secret for each in (endpoint, *sealed) for secret in _secrets(each)}
-    return Subject(endpoint, siblings, tuple(secrets))
+    return Subject(endpoint, siblings, Masker(secrets))
 
 
 def _secrets(endpoint: Endpoint) -> list[str]:
@@ -125,7 +126,7 @@ def sibling_responses(subject: Subject, *, include_responses: bool) -> dict[str,
     }
 
 
-def _entry(run: Run, body: str | None, secrets: Sequence[str]) -> dict[str, Any]:
+def _entry(run: Run, body: str | None, secrets: Masker) -> dict[str, Any]:
     entry = {
         "at": run.due_at.isoformat(timespec="seconds"),
         "status": run.status,

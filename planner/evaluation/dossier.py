@@ -23,6 +23,7 @@ from planner.analyst.briefing import (
 from planner.evaluation.desk import Desk, Entry
 from planner.evaluation.history import PlayedRun
 from planner.evaluation.world import Member
+from scheduling.exchange.masking import Masker
 from scheduling.plan.row import PlanRow
 from scheduling.plan.wording import duration_words, instant_words
 
@@ -94,7 +95,7 @@ def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict
     return {"siblings": told}
 
 
-def _told(run: PlayedRun, secrets: Sequence[str], with_body: bool) -> dict[str, Any]:
+def _told(run: PlayedRun, secrets: Masker, with_body: bool) -> dict[str, Any]:
     told = {
         "at": run.due_at.isoformat(timespec="seconds"),
         "status": _status(run),

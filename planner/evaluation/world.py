@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
 from jobs.rules import Rule, parse_rules
+from scheduling.exchange.masking import NO_SECRETS, Masker
 from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.simulation.scenario import EndpointSpec, Event, Scenario
 from scheduling.simulation.targets import call_of, dice_of, outcome_of
@@ -144,7 +145,7 @@ class World:
     start: datetime = NOON
     seed: int = 0
     hint_floor_ms: int = 10_000
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: Masker = field(default=NO_SECRETS, repr=False)
     by_name: Mapping[str, Member] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,18 +9,14 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote
 
 REPLACEMENT = "\ufffd"
 MAX_JSON_DEPTH = 32
 MAX_JSON_KEYS = 1_000
 MAX_JSON_CONTAINERS = 20_000
 MAX_JSON_DIGITS = 64
-MIN_SECRET_LENGTH = 4
-MASK = "********"
 
 # Codecs of Python that are linear in their input. `idna` and `punycode` are quadratic, `unicode_escape` is no charset.
 _CHARSETS = {
@@ -98,24 +94,6 @@ def safe_json(text: str) -> object | Unparsable:
         return Unparsable(str(refusal))
     except (ValueError, RecursionError):
         return Unparsable("The text is not JSON.")
-
-
-def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with every echo of a secret replaced by asterisks.
-
-    Found are the secret itself, its JSON-escaped and percent-encoded forms, its last word (the token of
-    `Bearer token`), and a beginning of eight characters or more at the very end of the text, where a cut may have
-    split it. Secrets shorter than four characters are left alone: they would blank out ordinary words.
-    """
-    forms = sorted(_forms(secrets), key=len, reverse=True)
-    if not forms:
-        return text
-    masked = re.sub("|".join(map(re.escape, forms)), MASK, text)
-    for form in forms:
-        for length in range(min(len(form) - 1, len(masked)), 7, -1):
-            if masked.endswith(form[:length]):
-                return masked[:-length] + MASK
-    return masked
 
 
 @lru_cache(maxsize=256)
@@ -217,14 +195,3 @@ def _clean_value(value: object) -> object:
 
 def _storable(text: str) -> str:
     return _SURROGATE.sub(REPLACEMENT, text.replace("\x00", ""))
-
-
-def _forms(secrets: Iterable[str]) -> set[str]:
-    forms: set[str] = set()
-    for secret in secrets:
-        for value in (secret.strip(), secret.rpartition(" ")[2]):
-            if len(value) >= MIN_SECRET_LENGTH:
-                forms.update((value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]))
-                forms.update((quote(value, safe=""), quote(value)))
-                forms.add(json.dumps(value)[1:-1].replace("/", "\\/"))  # as PHP escapes it
-    return forms

@@ -14,7 +14,7 @@ from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from scheduling.dispatch import Dispatcher
-from scheduling.exchange.bodies import mask
+from scheduling.exchange.masking import Masker
 from scheduling.exchange.outcome import Blame, ErrorKind, Outcome
 from scheduling.ledger.settlement import Result, settle
 from scheduling.worker.book import Book
@@ -125,9 +125,14 @@ class Settler:
             return None
         entry.ended = True
         if entry.secrets:
-            message = mask(outcome.error_message, entry.secrets) if outcome.error_message else None
-            headers = tuple((name, mask(value, entry.secrets)) for name, value in outcome.headers)
-            outcome = replace(outcome, body=mask(outcome.body, entry.secrets), error_message=message, headers=headers)
+            mask = Masker(entry.secrets)
+            outcome = replace(
+                outcome,
+                body=mask(outcome.body),
+                content_type=mask(outcome.content_type) if outcome.content_type else None,
+                error_message=mask(outcome.error_message) if outcome.error_message else None,
+                headers=tuple((name, mask(value)) for name, value in outcome.headers),
+            )
         return Result(
             outcome=outcome,
             attempt=entry.claim.attempt,

@@ -6,6 +6,7 @@
 import itertools
 import json
 import statistics
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from planner.analyst.briefing import (
     messages,
 )
 from planner.proposals.wishes import tool_schemas
+from scheduling.exchange.masking import Masker
 from tests.planner.briefings import BRIEFINGS, QUIET
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -118,9 +120,29 @@ def test_nothing_breaks_out_of_its_string() -> None:
     ],
 )
 def test_a_secret_is_masked_however_it_is_echoed(echo: str) -> None:
-    told = as_data(f"you sent {echo}", ["Bearer tok/secret+1"], 1_000)
+    told = as_data(f"you sent {echo}", Masker(["Bearer tok/secret+1"]), 1_000)
     assert "secret" not in told
     assert "you sent" in told
+
+
+@pytest.mark.parametrize("before", range(2_950, 3_060))
+def test_no_secret_survives_where_a_long_text_is_cut_before_it_is_masked(before: int) -> None:
+    secret = "".join(f"<{number:02}>" for number in range(20))
+    masker = Masker([secret])
+    told = as_data("." * before + secret + "." * 9_000, masker, 1_000)
+    assert told.startswith(json.dumps("." * 1_000) + " (")
+    hidden = as_data("\u200b" * before + secret + "." * 9_000, masker, 1_000)
+    assert "<0" not in hidden
+
+
+def test_a_long_body_under_many_secrets_is_briefed_in_a_moment() -> None:
+    masker = Masker("Bearer " + f"{number:05}" * 31 for number in range(200 * 50))
+    full = replace(BRIEFINGS["two_hundred_keys"], secrets=masker, body=f"Bearer {'00001' * 31} " * 600)
+    begun = time.process_time()
+    for _ in range(10):
+        text = asked(full)[1]["content"]
+    assert time.process_time() - begun < 5
+    assert "00001" not in text
 
 
 def test_where_nothing_fits_the_least_is_told() -> None:

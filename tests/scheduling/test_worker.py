@@ -15,6 +15,7 @@ from jobs.models import Author, Endpoint, Job, JobStatus, Run, RunResponse, RunS
 from jobs.replan import replan
 from scheduling.dispatch import HttpxDispatcher
 from scheduling.egress.policy import EgressPolicy
+from scheduling.exchange.masking import MASK
 from scheduling.ledger.leases import reap
 from scheduling.worker.worker import Worker, WorkerOptions
 from tests.scheduling.conftest import move_due
@@ -106,14 +107,18 @@ def test_private_target_is_refused_without_dialling(make_due: MakeDue, worker: W
 def test_secret_header_is_sent_and_masked_where_it_is_echoed(
     make_due: MakeDue, worker: Worker, target: HttpTarget
 ) -> None:
-    endpoint = make_due(target.route("/echo", Reply(200, body=b"you said s3cr3t-value")))
+    kind = {"Content-Type": "text/plain; said=s3cr3t-value"}
+    endpoint = make_due(target.route("/echo", Reply(200, body=b"you said s3cr3t-value", headers=kind)))
     Endpoint.objects.filter(pk=endpoint.pk).update(
         headers=[{"name": "Authorization", "secret": True, "value": None}],
         headers_sealed=seal(f"job_endpoints:{endpoint.pk}", {"Authorization": "s3cr3t-value"}),
     )
     worker.run_once()
     assert target.requests[0].header("Authorization") == "s3cr3t-value"
-    assert "s3cr3t-value" not in RunResponse.objects.get().body
+    stored = RunResponse.objects.get()
+    assert "s3cr3t-value" not in stored.body
+    assert stored.content_type == f"text/plain; said={MASK}"
+    assert "s3cr3t-value" not in str(stored.headers)
 
 
 def test_secret_that_cannot_be_opened_is_not_sent_and_disturbs_nobody(

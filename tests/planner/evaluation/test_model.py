@@ -14,6 +14,7 @@ from planner.evaluation.model import ModelPlanner
 from planner.evaluation.play import play
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import Member, Moment, Reply, World
+from scheduling.exchange.masking import Masker
 from scheduling.simulation import scenario
 
 SUBMIT = ("submit_analysis", {"reasoning": "well", "confidence": 0.5})
@@ -123,7 +124,7 @@ def test_secrets_of_the_record_are_masked() -> None:
         said.append(messages[1]["content"])
         return Answer("", (ToolCall("1", SUBMIT[0], json.dumps(SUBMIT[1])),))
 
-    given = world(secrets=("hunter2-hunter2",))
+    given = world(secrets=Masker(["hunter2-hunter2"]))
     given = replace(given, targets=lambda: dict.fromkeys("ab", lambda at: Reply({"echo": "hunter2-hunter2"})))
     play(replace(given, minutes=6), ModelPlanner(listens))
     assert "Latest body" in said[0]
