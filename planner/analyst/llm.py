@@ -97,7 +97,7 @@ def _retry_after(response: httpx2.Response) -> float | None:
     try:
         until, sent = parsedate_to_datetime(text), parsedate_to_datetime(response.headers.get("date", ""))
         return min(max((until - sent).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -127,6 +127,20 @@ def test_a_dead_model_is_asked_a_few_times_and_not_for_every_endpoint(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_date_that_no_calendar_has_is_no_time_to_wait(model_server: ModelServer, clock: Clock) -> None:
+    busy_endpoint(rules=[])
+    absurd = "Thu, 01 Jan 99999999999999999999 00:00:00 GMT"
+    model_server.script(failure(429, Retry_After=absurd, Date="Thu, 01 Jan 2026 00:00:00 GMT"))
+    planner_1 = analyst(model_server)
+    assert planner_1.run(Stop()) == 1
+    assert AnalysisSession.objects.get().error_kind == "rate_limited"
+    clock.move(RATE_LIMIT_SECONDS - 1)
+    assert planner_1.facts()["breaker"] is not None
+    clock.move(2)
+    assert planner_1.facts()["breaker"] is None
+
+
+@pytest.mark.django_db(transaction=True)
 def test_another_planner_and_the_next_process_wait_as_well(model_server: ModelServer) -> None:
     busy_endpoint(rules=[])
     model_server.script(failure(429, Retry_After="60"))
