@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Max
 
+from jobs.errors import ConflictError
 from jobs.models import Endpoint, EndpointStatus, PlannerMode, Run, RunStatus
 from planner.analyst.dossier import subject_of
 from planner.evaluation.desk import Entry
@@ -20,7 +21,7 @@ from planner.evaluation.play import Played
 from planner.evaluation.world import Member, Moment, Reply, Respond, Spell, World
 from planner.models import Proposal
 from planner.proposals.judgement import Verdict
-from planner.proposals.wishes import TOOLS, Speaker, Wish
+from planner.proposals.wishes import BadArgumentsError, Speaker, stored_wish
 from scheduling.exchange.outcome import ErrorKind
 
 MOST_RUNS = 100_000
@@ -47,7 +48,8 @@ def recorded(endpoint_id: UUID, *, begin: datetime, end: datetime) -> Played:
     """What happened to the endpoint and its siblings in [begin, end); its world answers as they were answered.
 
     The named endpoint, and siblings that the planner is not off for, are in the mode `auto`, to see what it would do.
-    Raises Endpoint.DoesNotExist, and TooManyRunsError for more than `MOST_RUNS` runs.
+    Raises Endpoint.DoesNotExist, TooManyRunsError for more than `MOST_RUNS` runs, and ConflictError where a proposal
+    cannot be read.
     """
     chosen = Endpoint.objects.select_related("job").get(pk=endpoint_id)
     others = Endpoint.objects.filter(job_id=chosen.job_id, owner_id=chosen.owner_id).exclude(pk=chosen.pk)
@@ -175,10 +177,11 @@ def _entries(names: dict[UUID, str], begin: datetime, end: datetime) -> list[Ent
     filed = Proposal.objects.filter(endpoint_id__in=list(names), created_at__gte=begin, created_at__lt=end)
     found = []
     for proposal in filed.order_by("created_at", "id"):
-        wish = TOOLS[proposal.tool].model_validate(proposal.arguments_asked, strict=False)
-        granted = TOOLS[proposal.tool].model_validate(proposal.arguments or proposal.arguments_asked, strict=False)
-        assert isinstance(wish, Wish)
-        assert isinstance(granted, Wish)
+        try:
+            wish = stored_wish(proposal.tool, proposal.arguments_asked)
+            granted = stored_wish(proposal.tool, proposal.arguments or proposal.arguments_asked)
+        except BadArgumentsError as refusal:
+            raise ConflictError("proposal_unreadable", f"{refusal} Its id is {proposal.pk}.") from refusal
         found.append(
             Entry(
                 at=proposal.applied_at or proposal.created_at,

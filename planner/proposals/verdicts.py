@@ -15,7 +15,17 @@ from jobs.models import Endpoint, PlannerMode
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.filing import apply, locked_endpoint, standing_of, stored_arguments
 from planner.proposals.judgement import Standing, pointless_pause
-from planner.proposals.wishes import TOOLS, Bounded, PauseUntil, ProposeNextTime, Refusal, Speaker, Wish, bound
+from planner.proposals.wishes import (
+    BadArgumentsError,
+    Bounded,
+    PauseUntil,
+    ProposeNextTime,
+    Refusal,
+    Speaker,
+    Wish,
+    bound,
+    stored_wish,
+)
 from scheduling.plan.wording import instant_words
 
 
@@ -27,8 +37,7 @@ def approve(*, proposal_id: UUID, by: UUID) -> Proposal:
     with transaction.atomic():
         proposal, endpoint, now = _locked_proposal(proposal_id)
         _refuse_unless_pending(proposal, now)
-        wish = TOOLS[proposal.tool].model_validate(proposal.arguments_asked, strict=False)
-        assert isinstance(wish, Wish)
+        wish = _wish_of(proposal)
         bounded = _still_possible(wish, standing_of(endpoint, now, wish), proposal.created_at, now)
         proposal.status, proposal.status_reason = ProposalStatus.APPLIED, bounded.note or None
         proposal.arguments, proposal.ttl_ms = stored_arguments(bounded.wish), bounded.ttl_ms
@@ -110,6 +119,13 @@ def end_the_ended(now: datetime) -> int:
 def _locked_proposal(proposal_id: UUID) -> tuple[Proposal, Endpoint, datetime]:
     endpoint, now = locked_endpoint(Proposal.objects.values_list("endpoint_id", flat=True).get(pk=proposal_id))
     return Proposal.objects.select_for_update().get(pk=proposal_id), endpoint, now
+
+
+def _wish_of(proposal: Proposal) -> Wish:
+    try:
+        return stored_wish(proposal.tool, proposal.arguments_asked)
+    except BadArgumentsError as refusal:
+        raise ConflictError("proposal_unreadable", str(refusal)) from refusal
 
 
 def _decide(proposal: Proposal, status: ProposalStatus, by: UUID, now: datetime) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from jobs.conditions import visible
 from scheduling.plan.wording import duration_words, instant_words
@@ -48,7 +48,14 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON), AfterValidator(visible)]
+
+
+def _shown(value: object) -> object:
+    return visible(value).strip() if isinstance(value, str) else value
+
+
+# Cleaned before it is measured: what is stored is read again by the same bounds.
+Reason = Annotated[str, BeforeValidator(_shown), Field(min_length=1, max_length=MAX_REASON)]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
 Target = Annotated[
     str | None, Field(max_length=255, description="A sibling's name, to run it sooner; default: this one.")
@@ -175,6 +182,17 @@ def read_arguments(tool: str, text: str) -> Arguments:
     if tool in NO_SIBLING and isinstance(arguments, Wish) and arguments.endpoint is not None:
         raise BadArgumentsError(f"Refused: {tool} takes no endpoint; a sibling may only be made to run sooner.")
     return arguments
+
+
+def stored_wish(tool: str, arguments: object) -> Wish:
+    """The wish of a proposal, as stored. Raises BadArgumentsError where it cannot be read any more."""
+    try:
+        wish = TOOLS[tool].model_validate(arguments, strict=False)
+    except (KeyError, ValidationError) as refusal:
+        raise BadArgumentsError("The arguments of this proposal cannot be read.") from refusal
+    if not isinstance(wish, Wish):
+        raise BadArgumentsError("This is no proposal.")
+    return wish
 
 
 def tool_schemas(*, siblings: bool) -> list[dict[str, Any]]:

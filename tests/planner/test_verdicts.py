@@ -57,6 +57,14 @@ def test_approval_is_refused_where_it_cannot_be_applied(fields: dict[str, Any], 
     assert proposal.status == ProposalStatus.PENDING
 
 
+def test_an_offer_that_cannot_be_read_any_more_is_a_conflict() -> None:
+    _, proposal = offered()
+    Proposal.objects.filter(pk=proposal.pk).update(arguments_asked=proposal.arguments_asked | {"reason": ""})
+    with pytest.raises(ConflictError) as refused:
+        approve(proposal_id=proposal.pk, by=make_user().pk)
+    assert refused.value.code == "proposal_unreadable"
+
+
 def test_an_expired_offer_cannot_be_approved() -> None:
     _, proposal = offered()
     Proposal.objects.update(offer_expires_at=utc_now() - timedelta(seconds=1))

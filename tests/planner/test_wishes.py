@@ -60,6 +60,8 @@ def test_a_person_outranks_a_rule_a_rule_the_model_and_the_model_a_heuristic() -
         ("propose_interval", {"interval_ms": 999, "reason": "x"}),
         ("propose_interval", {"interval_ms": 10**30, "reason": "x"}),
         ("propose_interval", {"interval_ms": 30_000, "reason": ""}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": "\u200b\u2060"}),
+        ("propose_interval", {"interval_ms": 30_000, "reason": 7}),
         ("propose_interval", {"interval_ms": 30_000, "reason": "x" * 501}),
         ("propose_interval", {"interval_ms": 30_000, "reason": "x", "endpoint_id": "y"}),
         ("propose_interval", {"interval_ms": 30_000, "reason": "x", "ttl_minutes": 1_441}),

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.errors import InvalidInputError
+from jobs.errors import ConflictError, InvalidInputError
 from jobs.models import Endpoint
 from planner.analyst.llm import Model, ModelAccess
 from planner.evaluation.model import ModelPlanner
@@ -109,5 +109,5 @@ class Command(BaseCommand):
             return recorded(options["endpoint"], begin=end - timedelta(hours=options["hours"]), end=end)
         except Endpoint.DoesNotExist:
             raise CommandError("There is no endpoint of that id.") from None
-        except TooManyRunsError as error:
+        except (TooManyRunsError, ConflictError) as error:
             raise CommandError(str(error)) from None
