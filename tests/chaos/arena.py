@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +52,13 @@ class Postgres:
                 [count],
             )
             return len(found.fetchall())
+
+    @contextmanager
+    def held_up_claims(self) -> Iterator[None]:
+        """Inside the block no claim ends: its runs cannot be inserted."""
+        with psycopg.connect(host=self.address.host, user=self.address.user, dbname=DATABASE) as connection:
+            connection.execute("LOCK TABLE runs IN SHARE MODE")
+            yield
 
     def close(self) -> None:
         """Ends the server."""

@@ -12,6 +12,8 @@ from tests.chaos.facts import Faults, Window
 FAULTS = ("kill", "term", "freeze", "terminate", "restart-fast", "restart-immediate", "outage")
 # How long schedulers may need after a fault: to connect again, and to start.
 CONNECTING, RECOVERING, STARTING = timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=10)
+# Longer than from one claim to the next.
+CLAIMING_S = 0.4
 WEIGHTS = {"kill": 4, "term": 6, "freeze": 2, "terminate": 8, "restart-fast": 1, "restart-immediate": 1, "outage": 0}
 
 
@@ -66,7 +68,10 @@ class Injector:
                 settled = self._fleet.settled(STARTING)
                 if len(settled) < 2:
                     return
-                self._fleet.retire(self._random.choice(settled))
+                # Long enough for each scheduler to be in the middle of a claim, which the signal then finds there.
+                with self._postgres.held_up_claims():
+                    self._never.wait(CLAIMING_S)
+                    self._fleet.retire(self._random.choice(settled))
                 pause = None
             case "freeze":
                 if len(awake) < 2:
