@@ -198,14 +198,18 @@ class _Talk:
             if answer.refused:
                 raise _CutError(EndStatus.FAILED, "refused")
             self._said.append(as_message(answer))
+            if not answer.calls and self.verdict is not None:
+                return
             if not answer.calls:
                 self._repair("no_tool_call")
                 self._said.append({"role": "user", "content": "Use the tools; end with submit_analysis."})
                 continue
+            repairs = self._repairs
             for call in answer.calls:
                 content = self._carry_out(call)
                 self._said.append({"role": "tool", "tool_call_id": call.id, "content": content})
-            if self.verdict is not None:
+            # A call beside the verdict that could not be carried out is told, to be mended.
+            if self.verdict is not None and self._repairs == repairs:
                 return
         raise _CutError(EndStatus.FAILED, "too_many_rounds")
 

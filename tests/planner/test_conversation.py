@@ -144,6 +144,16 @@ def test_it_is_cut_at_its_limits(
     assert (ended.status, ended.kind, ended.verdict, scene.asked) == (status, kind, None, asked)
 
 
+@pytest.mark.parametrize("mended", [answer(call("propose_interval", PACE)), answer(text="Then not.")])
+def test_a_proposal_that_came_unfit_beside_the_verdict_may_be_mended(mended: Answer) -> None:
+    scene = Scene([answer(call("propose_interval", {"interval_ms": 30_000}), SUBMIT), mended])
+    ended = scene.play()
+    assert (ended.status, ended.kind, scene.asked) == (EndStatus.COMPLETED, None, 2)
+    assert ended.verdict is not None
+    assert [used.tool for used in scene.used] == [call.name for call in mended.calls]
+    assert "reason: Field required" in scene.said[2]["content"]
+
+
 def test_two_corrections_are_allowed_and_named() -> None:
     scene = Scene([answer(text="Well."), answer(call("rm_rf")), answer(SUBMIT)])
     ended = scene.play()
