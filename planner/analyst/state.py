@@ -1,7 +1,7 @@
 """Whether the model answers, why not and since when: read from stored sessions and heartbeats, whoever asks."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.db import connection
@@ -12,6 +12,8 @@ from planner.analyst.llm import ModelAccess
 
 # One failure is an accident, unless the service refused us.
 FAILURES_THAT_TELL = 3
+# An answer says nothing of now where no planner has been there to ask since.
+ANSWER_TELLS_FOR = timedelta(hours=1)
 _REFUSALS = frozenset({"unauthorized", "forbidden", "not_found"})
 _WORDS = {
     "unauthorized": "the service refuses the key (401)",
@@ -30,7 +32,7 @@ _WORDS = {
 
 
 class ModelWord(StrEnum):
-    """How the model is: `off` is not asked, `unknown` has not been asked yet."""
+    """How the model is: `off` is not asked, `unknown` has not been asked yet or of late."""
 
     OFF = "off"
     UNKNOWN = "unknown"
@@ -85,17 +87,18 @@ def model_state() -> ModelState:
             SELECT (SELECT analyzed_at FROM answered), (SELECT count(*) FROM failed),
                    (SELECT min(analyzed_at) FROM failed),
                    (SELECT error_kind FROM failed ORDER BY analyzed_at DESC LIMIT 1), live, asking, waiting,
-                   used_up
+                   used_up, clock_timestamp()
             FROM planners
             """,
             [LIVE_FOR.total_seconds()],
         )
-        answered_at, failures, since, kind, live, asking, waiting, used_up = cursor.fetchone()
+        answered_at, failures, since, kind, live, asking, waiting, used_up, now = cursor.fetchone()
     if live and not asking:
         return ModelState(ModelWord.OFF, answered_at=answered_at)
     if waiting or kind in _REFUSALS or failures >= FAILURES_THAT_TELL:
         return ModelState(ModelWord.FAILING, kind, since, answered_at, waiting, used_up)
-    word = ModelWord.ANSWERING if answered_at else ModelWord.UNKNOWN
+    answers = answered_at is not None and (live or answered_at > now - ANSWER_TELLS_FOR)
+    word = ModelWord.ANSWERING if answers else ModelWord.UNKNOWN
     return ModelState(word, answered_at=answered_at, owners_used_up=used_up)
 
 

@@ -105,6 +105,16 @@ def test_an_open_breaker_of_a_live_planner_is_told_and_that_of_a_stopped_one_is_
     assert model_state().word is ModelWord.ANSWERING
 
 
+def test_an_old_answer_tells_nothing_where_no_planner_lives() -> None:
+    last = session(timedelta(hours=30))
+    assert (model_state().word, model_state().answered_at) == (ModelWord.UNKNOWN, last.analyzed_at)
+    planner()
+    assert model_state().word is ModelWord.ANSWERING
+    farewell(worker="planner-1")
+    session(minutes(30))
+    assert model_state().word is ModelWord.ANSWERING
+
+
 def dashboard(user: Any) -> str:
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
