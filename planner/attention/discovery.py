@@ -17,6 +17,7 @@ from django.db import connection
 
 from planner.attention.numbers import BODIES_REMEMBERED, from_json, to_json, usual_numbers
 from planner.attention.policy import (
+    HEALTHY_AGAIN_IN,
     MOST_IN_A_PASS,
     MOST_LOOKS_AN_HOUR,
     MOST_OF_A_JOB,
@@ -83,6 +84,7 @@ met AS (
         ) l
     ) s ON true
     WHERE {_OPEN} AND p.tokens_left > 0 AND coalesce(o.tokens, 0) < p.most_of_one
+      AND (e.planner_hold_until IS NULL OR e.planner_hold_until <= %(long_hold)s)
       AND (e.last_run_at IS NOT NULL OR e.paused_by = 'planner')
       AND (s.analyzed_at IS NULL OR s.analyzed_at <= %(gap_ago)s)
 ),
@@ -134,7 +136,8 @@ def candidates(now: datetime) -> list[Candidate]:
 
     Active ones with a run since their last analysis, however long ago, or whose failures rose or ended, or whose pause
     by the planner ends soon. Bounded by job, owner and pass; what finds no place keeps its turn. An endpoint that has
-    spent its share of its owner's tokens has no more turns before midnight UTC.
+    spent its share of its owner's tokens has no more turns before midnight UTC, and one that a person holds has none
+    before the last hour of the hold: what it would come to could not be done.
     """
     chosen: list[Candidate] = []
     quiet: list[tuple[Candidate, UUID]] = []
@@ -171,6 +174,7 @@ def statement(now: datetime) -> tuple[str, dict[str, Any]]:
         "gap_ago": now - SHORTEST_GAP,
         "soon": now + PAUSE_ENDS_SOON,
         "pause_gap": PAUSE_ENDS_SOON,
+        "long_hold": now + HEALTHY_AGAIN_IN,
         "most_looks": MOST_LOOKS_AN_HOUR,
         "of_a_job": MOST_OF_A_JOB,
         "of_an_owner": MOST_OF_AN_OWNER,

@@ -162,6 +162,13 @@ def test_an_endpoint_that_rests_under_the_planners_pause_is_seen_once_before_its
     assert triggers(ends - timedelta(minutes=1)) == []
 
 
+@pytest.mark.parametrize(("held_for", "is_seen"), [(timedelta(minutes=59), True), (timedelta(hours=2), False)])
+def test_an_endpoint_held_for_long_by_a_person_costs_no_analyses(held_for: timedelta, is_seen: bool) -> None:
+    (endpoint,) = fleet(1, planner_hold_until=utc_now() + held_for, failure_count=3)
+    looked_at([endpoint])
+    assert found() == ([endpoint.pk] if is_seen else [])
+
+
 def test_an_interrupted_analysis_is_made_up_for_though_the_endpoint_is_not_due() -> None:
     (endpoint,) = fleet(1, failure_count=3)
     looked_at([endpoint], ago=timedelta(minutes=11), endpoint_failure_count=3, status=SessionStatus.FAILED)
