@@ -101,7 +101,7 @@ def latest_response(subject: Subject) -> dict[str, Any]:
         return {"response": None}
     return {
         "received_at": response.received_at.isoformat(),
-        "content_type": response.content_type,
+        "content_type": as_data(response.content_type or "", subject.secrets, 100),
         "untrusted_body": as_data(response.body, subject.secrets, LONG_BODY_LENGTH),
     }
 

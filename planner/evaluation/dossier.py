@@ -73,7 +73,7 @@ def latest_response(desk: Desk, name: str) -> dict[str, Any]:
         return {"response": None}
     return {
         "received_at": run.finished_at.isoformat(),
-        "content_type": run.content_type,
+        "content_type": as_data(run.content_type or "", desk.world.secrets, 100),
         "untrusted_body": as_data(run.body, desk.world.secrets, LONG_BODY_LENGTH),
     }
 
