@@ -24,7 +24,7 @@ from jobs.selectors import LIVE_FOR
 from planner.admin import advice_words
 from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
-from planner.models import AnalysisSession, Proposal, ProposalStatus
+from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000
@@ -92,7 +92,7 @@ def dashboard_context(user: User, now: datetime, job_id: UUID | None = None) -> 
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     good, ended = traffic.since(midnight)
     spent = scope.of_endpoints(AnalysisSession.objects.filter(analyzed_at__gte=midnight)).aggregate(
-        sessions=Count("pk"),
+        sessions=Count("pk", filter=Q(backend=Backend.OPENAI)),
         prompt=Sum("prompt_tokens"),
         completion=Sum("completion_tokens"),
         cost=Sum("estimated_cost_usd"),
@@ -294,7 +294,7 @@ def _activity(scope: Scope) -> list[dict[str, Any]]:
             "icon": "psychology",
             "endpoint": session.endpoint,
             "word": session.status,
-            "text": session.reasoning[:160],
+            "text": (session.reasoning or (session.error_kind or "").replace("_", " "))[:160],
             "url": reverse("admin:planner_analysissession_page", args=[session.pk]),
         }
         for session in sessions.order_by("-id" if by_id else "-analyzed_at")[:SHOWN]

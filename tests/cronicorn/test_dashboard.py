@@ -116,6 +116,16 @@ def test_hints_failures_and_tokens_are_shown() -> None:
     assert [row["why"] for row in context["attention"]] == ["4 failures in a row"]
 
 
+def test_sessions_beside_tokens_are_the_model_s_and_a_failed_one_says_why() -> None:
+    user = make_user()
+    session = {"endpoint": make_endpoint(make_job(user)), "owner": user, "trigger": "due"}
+    AnalysisSession.objects.create(**session, backend="rules", status="completed", reasoning="busy")
+    AnalysisSession.objects.create(**session, backend="openai", status="failed", error_kind="connection_failed")
+    context = dashboard_context(user, now())
+    assert context["sessions_today"] == 1
+    assert sorted(entry["text"] for entry in context["activity"]) == ["busy", "connection failed"]
+
+
 def test_outcomes_of_every_hour_fit_the_picture() -> None:
     user = make_user()
     endpoint = make_endpoint(make_job(user))
