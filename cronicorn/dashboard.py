@@ -21,10 +21,10 @@ from cronicorn.runtime.clock import monotonic_ns
 from jobs.admin.words import ms_words, rate_words, tone_of
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.selectors import LIVE_FOR
-from planner.admin import advice_words
 from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
+from planner.templatetags.provenance import advice_words
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000

@@ -1,7 +1,6 @@
 """The console's pages of the planner: sessions, and proposals to approve, reject and undo."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
@@ -11,10 +10,10 @@ from django.utils.safestring import SafeString
 from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
-from jobs.admin.words import badge, moment, ms_words, utc_words
+from jobs.admin.words import badge, moment, ms_words
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
 from planner.proposals import verdicts
-from scheduling.plan.wording import duration_words
+from planner.templatetags.provenance import advice_words
 
 
 class AnalysisSessionAdmin(OwnedModelAdmin):
@@ -158,25 +157,3 @@ class ProposalAdmin(ServiceModelAdmin):
             "now": current_time(),
             "buttons": self.buttons_for(obj),
         }
-
-
-def advice_words(proposal: Proposal) -> str:
-    """What a proposal asks for: `every 30 s`, `pause until ...`."""
-    arguments: dict[str, Any] = proposal.arguments or proposal.arguments_asked
-    interval_ms = arguments.get("interval_ms")
-    if proposal.tool == Tool.PROPOSE_INTERVAL and isinstance(interval_ms, int):
-        return f"Every {duration_words(interval_ms)}"
-    if proposal.tool == Tool.PROPOSE_NEXT_TIME:
-        return f"Once at {_instant_words(arguments.get('next_run_at'))}"
-    if proposal.tool == Tool.PAUSE_UNTIL:
-        until = arguments.get("until")
-        return f"Pause until {_instant_words(until)}" if until else "Resume"
-    return "Clear hints" if proposal.tool == Tool.CLEAR_HINTS else proposal.get_tool_display()
-
-
-def _instant_words(text: Any) -> str:
-    """A stored instant to the second; what is not one, as it stands and cut."""
-    try:
-        return utc_words(datetime.fromisoformat(text).astimezone(UTC))
-    except (TypeError, ValueError):
-        return str(text)[:32]
