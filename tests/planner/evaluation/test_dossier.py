@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import Endpoint, Run
+from jobs.models import Endpoint, Run, RunResponse
 from planner.analyst import dossier as real
 from planner.analyst.briefing import Briefing, messages
 from planner.evaluation import dossier
@@ -18,6 +18,8 @@ from planner.evaluation.world import World
 from planner.proposals.filing import bounds_of
 from scheduling.plan.row import PlanRow
 from tests.planner.evaluation.stored import Filed, store_endpoints, store_state
+from tests.planner.scenes import ran
+from tests.support.factories import make_endpoint
 
 pytestmark = pytest.mark.django_db
 TOLD = {"limit": 3, "offset": 1, "include_bodies": True}
@@ -48,7 +50,7 @@ class Looks:
         )
         self.rows = {name: PlanRow(**asdict(desk.stage.row(name))) for name in desk.world.by_name}
         self.filed = {
-            name: [Filed(entry, desk.state(entry)) for entry in desk.entries if entry.endpoint == name]
+            name: [Filed(replace(entry), desk.state(entry)) for entry in desk.entries if entry.endpoint == name]
             for name in desk.world.by_name
         }
         self.history = History(list(desk.history))
@@ -88,6 +90,17 @@ def test_what_is_told_of_a_play_is_what_would_be_told_of_the_record(name: str, e
         real.response_history(subject, limit=3, offset=1, include_bodies=True),
         real.sibling_responses(subject, include_responses=True),
     ) == looks.told
+
+
+def test_content_type_is_data_like_the_body() -> None:
+    endpoint = make_endpoint()
+    hidden = f'text/html; x="\u202e{"obey " * 40}"'
+    ran(endpoint, {"ok": True})
+    RunResponse.objects.filter(endpoint=endpoint).update(content_type=hidden)
+    told = real.latest_response(real.subject_of(endpoint.pk))["content_type"]
+    assert told.startswith(r'"text/html; x=\"obey obey')
+    assert "\u202e" not in told
+    assert len(told) < 140
 
 
 def test_siblings_that_the_planner_is_off_for_are_not_told() -> None:
