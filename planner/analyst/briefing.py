@@ -20,6 +20,7 @@ PROMPT_VERSION = "2"
 MOST_PROMPT_TOKENS = 1_950
 LONG_BODY_LENGTH = 4_000
 SHORT_BODY_LENGTH = 400
+BODY_WITHHELD = "withheld, for the secrets of this job are too many to be masked, or not all can be read"
 NAME_LENGTH = 100
 SIBLING_NAME_LENGTH = 60
 MOST_SIBLINGS = 8
@@ -132,6 +133,7 @@ class Briefing:
     actions: Sequence[ActionLine]
     siblings: Sequence[SiblingLine]
     secrets: Masker = NO_SECRETS
+    bodies_withheld: bool = False
 
 
 def messages(briefing: Briefing, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -178,6 +180,11 @@ def as_data(text: str, secrets: Masker, limit: int) -> str:
     return _Clean(text, secrets, limit).up_to(limit)
 
 
+def body_as_data(text: str, secrets: Masker, limit: int, *, withheld: bool) -> str:
+    """A body as one JSON string, or why it is not told."""
+    return BODY_WITHHELD if withheld else as_data(text, secrets, limit)
+
+
 class _Clean:
     """A text from outside, masked and cleaned, of which `limit` characters or fewer are told."""
 
@@ -202,7 +209,8 @@ class _Cleaned:
         secrets, most = briefing.secrets, LEVELS[0]
         self.name = as_data(briefing.name, secrets, NAME_LENGTH)
         self.description = _Clean(briefing.description, secrets, most.description)
-        self.body = _Clean(briefing.body, secrets, most.body) if briefing.body is not None else None
+        told = briefing.body is not None and not briefing.bodies_withheld
+        self.body = _Clean(briefing.body or "", secrets, most.body) if told else None
         self.siblings = [
             (
                 as_data(line.name, secrets, SIBLING_NAME_LENGTH),
@@ -225,6 +233,8 @@ def _facts(briefing: Briefing, cleaned: _Cleaned, sizes: Sizes) -> str:
         "Last runs, newest first:" if briefing.runs else "Last runs: none.",
         *(_run(line) for line in briefing.runs[: sizes.runs]),
     ]
+    if briefing.body is not None and briefing.bodies_withheld:
+        lines.append(f"Latest body: {BODY_WITHHELD}.")
     if cleaned.body is not None:
         lines.append(f"Latest body (untrusted): {cleaned.body.up_to(sizes.body)}")
     if briefing.actions:

@@ -22,6 +22,7 @@ from planner.analyst.briefing import (
     RunLine,
     SiblingLine,
     as_data,
+    body_as_data,
 )
 from planner.analyst.pricing import Prices
 from planner.models import Proposal
@@ -38,11 +39,15 @@ _FINISHED = (RunStatus.SUCCESS, RunStatus.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The endpoint under analysis, with the secrets that must not leave: its own and those of the rest of its job."""
+    """The endpoint under analysis, with the secrets that must not leave: its own and those of the rest of its job.
+
+    `bodies_withheld` tells that not all of them are known, or there are more than can be masked: then no body leaves.
+    """
 
     endpoint: Endpoint
     siblings: tuple[Endpoint, ...]
     secrets: Masker
+    bodies_withheld: bool = False
 
 
 def subject_of(endpoint_id: UUID) -> Subject:
@@ -54,19 +59,21 @@ def subject_of(endpoint_id: UUID) -> Subject:
     others = Endpoint.objects.filter(job_id=endpoint.job_id, owner_id=endpoint.owner_id).exclude(pk=endpoint_id)
     shown = others.exclude(status=EndpointStatus.ARCHIVED).exclude(planner_mode=PlannerMode.OFF)
     siblings = tuple(shown.order_by("created_at", "id")[:MOST_ENDPOINTS])
-    sealed = others.filter(headers_sealed__isnull=False).only("headers_sealed").order_by("-id")[:MOST_SEALED]
-    secrets = {secret for each in (endpoint, *sealed) for secret in _secrets(each)}
-    return Subject(endpoint, siblings, Masker(secrets))
+    sealed = list(others.filter(headers_sealed__isnull=False).only("headers_sealed").order_by("-id")[: MOST_SEALED + 1])
+    opened = [_secrets(each) for each in (endpoint, *sealed[:MOST_SEALED])]
+    secrets = Masker(secret for values in opened if values is not None for secret in values)
+    return Subject(endpoint, siblings, secrets, bodies_withheld=len(sealed) > MOST_SEALED or None in opened)
 
 
-def _secrets(endpoint: Endpoint) -> list[str]:
+def _secrets(endpoint: Endpoint) -> list[str] | None:
+    """The values of the endpoint's secret headers; None where they cannot be read."""
     if endpoint.headers_sealed is None:
         return []
     try:
         values = unseal(f"job_endpoints:{endpoint.pk}", endpoint.headers_sealed)
     except SecretUnavailableError:
-        return []
-    return [str(value) for value in values.values()] if isinstance(values, dict) else []
+        return None
+    return [str(value) for value in values.values()] if isinstance(values, dict) else None
 
 
 def briefing_of(subject: Subject, *, trigger: str, limits_ms: tuple[int, int], now: datetime) -> Briefing:
@@ -91,6 +98,7 @@ def briefing_of(subject: Subject, *, trigger: str, limits_ms: tuple[int, int], n
         actions=_actions(endpoint.pk),
         siblings=_sibling_lines(subject.siblings),
         secrets=subject.secrets,
+        bodies_withheld=subject.bodies_withheld,
     )
 
 
@@ -102,7 +110,7 @@ def latest_response(subject: Subject) -> dict[str, Any]:
     return {
         "received_at": response.received_at.isoformat(),
         "content_type": as_data(response.content_type or "", subject.secrets, 100),
-        "untrusted_body": as_data(response.body, subject.secrets, LONG_BODY_LENGTH),
+        "untrusted_body": _told_body(response.body, subject, LONG_BODY_LENGTH),
     }
 
 
@@ -110,7 +118,7 @@ def response_history(subject: Subject, *, limit: int, offset: int, include_bodie
     """What `get_response_history` answers."""
     runs = _runs(subject.endpoint.pk, offset, limit)
     bodies = _bodies(runs) if include_bodies else {}
-    return {"runs": [_entry(run, bodies.get(run.pk), subject.secrets) for run in runs]}
+    return {"runs": [_entry(run, bodies.get(run.pk), subject) for run in runs]}
 
 
 def sibling_responses(subject: Subject, *, include_responses: bool) -> dict[str, Any]:
@@ -120,13 +128,13 @@ def sibling_responses(subject: Subject, *, include_responses: bool) -> dict[str,
     return {
         "siblings": [
             {"name": as_data(sibling.name, subject.secrets, 100), "failures_in_a_row": sibling.failure_count}
-            | (_entry(run, bodies.get(run.pk), subject.secrets) if (run := latest.get(sibling.pk)) else {})
+            | (_entry(run, bodies.get(run.pk), subject) if (run := latest.get(sibling.pk)) else {})
             for sibling in subject.siblings
         ]
     }
 
 
-def _entry(run: Run, body: str | None, secrets: Masker) -> dict[str, Any]:
+def _entry(run: Run, body: str | None, subject: Subject) -> dict[str, Any]:
     entry = {
         "at": run.due_at.isoformat(timespec="seconds"),
         "status": run.status,
@@ -135,8 +143,12 @@ def _entry(run: Run, body: str | None, secrets: Masker) -> dict[str, Any]:
         "error_kind": run.error_kind,
     }
     if body is not None:
-        entry["untrusted_body"] = as_data(body, secrets, SHORT_BODY_LENGTH)
+        entry["untrusted_body"] = _told_body(body, subject, SHORT_BODY_LENGTH)
     return entry
+
+
+def _told_body(body: str, subject: Subject, limit: int) -> str:
+    return body_as_data(body, subject.secrets, limit, withheld=subject.bodies_withheld)
 
 
 def _baseline(endpoint: Endpoint, now: datetime) -> str:

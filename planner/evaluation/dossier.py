@@ -19,11 +19,11 @@ from planner.analyst.briefing import (
     RunLine,
     SiblingLine,
     as_data,
+    body_as_data,
 )
 from planner.evaluation.desk import Desk, Entry
 from planner.evaluation.history import PlayedRun
 from planner.evaluation.world import Member
-from scheduling.exchange.masking import Masker
 from scheduling.plan.row import PlanRow
 from scheduling.plan.wording import duration_words, instant_words
 
@@ -58,6 +58,7 @@ def briefing_of(desk: Desk, name: str, *, trigger: str) -> Briefing:
         actions=[_action(desk, entry) for entry in _entries(desk, name)[:MOST_ACTIONS]],
         siblings=[_sibling(desk, sibling) for sibling in siblings_of(desk, name)],
         secrets=desk.world.secrets,
+        bodies_withheld=desk.world.bodies_withheld,
     )
 
 
@@ -74,14 +75,14 @@ def latest_response(desk: Desk, name: str) -> dict[str, Any]:
     return {
         "received_at": run.finished_at.isoformat(),
         "content_type": as_data(run.content_type or "", desk.world.secrets, 100),
-        "untrusted_body": as_data(run.body, desk.world.secrets, LONG_BODY_LENGTH),
+        "untrusted_body": _told_body(run.body, desk, LONG_BODY_LENGTH),
     }
 
 
 def response_history(desk: Desk, name: str, *, limit: int, offset: int, include_bodies: bool) -> dict[str, Any]:
     """What `get_response_history` answers."""
     runs = desk.history.latest(name, limit, skip=offset)
-    return {"runs": [_told(run, desk.world.secrets, include_bodies) for run in runs]}
+    return {"runs": [_told(run, desk, include_bodies) for run in runs]}
 
 
 def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict[str, Any]:
@@ -91,11 +92,11 @@ def sibling_responses(desk: Desk, name: str, *, include_responses: bool) -> dict
         runs = desk.history.latest(sibling.name, 1)
         failures = desk.stage.row(sibling.name).failure_count
         entry = {"name": as_data(sibling.name, desk.world.secrets, 100), "failures_in_a_row": failures}
-        told.append(entry | (_told(runs[0], desk.world.secrets, include_responses) if runs else {}))
+        told.append(entry | (_told(runs[0], desk, include_responses) if runs else {}))
     return {"siblings": told}
 
 
-def _told(run: PlayedRun, secrets: Masker, with_body: bool) -> dict[str, Any]:
+def _told(run: PlayedRun, desk: Desk, with_body: bool) -> dict[str, Any]:
     told = {
         "at": run.due_at.isoformat(timespec="seconds"),
         "status": _status(run),
@@ -104,8 +105,12 @@ def _told(run: PlayedRun, secrets: Masker, with_body: bool) -> dict[str, Any]:
         "error_kind": run.error_kind,
     }
     if with_body and run.body is not None:
-        told["untrusted_body"] = as_data(run.body, secrets, SHORT_BODY_LENGTH)
+        told["untrusted_body"] = _told_body(run.body, desk, SHORT_BODY_LENGTH)
     return told
+
+
+def _told_body(body: str, desk: Desk, limit: int) -> str:
+    return body_as_data(body, desk.world.secrets, limit, withheld=desk.world.bodies_withheld)
 
 
 def _status(run: PlayedRun) -> str:

@@ -67,6 +67,7 @@ def recorded(endpoint_id: UUID, *, begin: datetime, end: datetime) -> Played:
         .values_list("endpoint_id")
         .annotate(last=Max("scheduled_for"))
     )
+    subject = subject_of(endpoint_id)
     world = World(
         name=chosen.name,
         summary=f"as recorded, with its {len(names) - 1} siblings of the job {chosen.job.name}",
@@ -79,7 +80,8 @@ def recorded(endpoint_id: UUID, *, begin: datetime, end: datetime) -> Played:
         spells=tuple(spell for name in names.values() for spell in _spells(name, history.of(name), begin, end)),
         start=begin,
         hint_floor_ms=settings.ENV.hint_floor_ms,
-        secrets=subject_of(endpoint_id).secrets,
+        secrets=subject.secrets,
+        bodies_withheld=subject.bodies_withheld,
     )
     return Played(world, history, tuple(_entries(names, begin, end)))
 

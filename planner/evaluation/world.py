@@ -131,7 +131,7 @@ class Want:
 class World:
     """What is played, for `minutes` from `start`; the same each time for the same seed.
 
-    `secrets` are masked in whatever a model is told.
+    `secrets` are masked in whatever a model is told; with `bodies_withheld` it is told no bodies.
     """
 
     name: str
@@ -146,6 +146,7 @@ class World:
     seed: int = 0
     hint_floor_ms: int = 10_000
     secrets: Masker = field(default=NO_SECRETS, repr=False)
+    bodies_withheld: bool = False
     by_name: Mapping[str, Member] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,12 +14,14 @@ from django.db import connection
 
 import planner.analyst.analysis
 import planner.analyst.conversation
+import planner.analyst.dossier
 import planner.analyst.llm
 from accounts.vault import seal
 from cronicorn.runtime.stopping import Stop
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus
 from planner.analyst.briefing import estimated_tokens
+from planner.analyst.dossier import sibling_responses, subject_of
 from planner.analyst.llm import ModelAccess
 from planner.analyst.modelpass import Analyst
 from planner.attention.discovery import candidates, lease, release
@@ -179,6 +181,33 @@ def test_secrets_and_invisible_characters_do_not_leave(model_server: ModelServer
     assert "you sent ********" in everything
     for hidden in ("tok-secret-123", "\u200b", "\U000e0041", "\u202e"):
         assert hidden not in everything
+
+
+@pytest.mark.parametrize("unknown", ["unreadable", "too many"])
+def test_no_body_leaves_while_a_secret_of_the_job_is_unknown(
+    model_server: ModelServer, monkeypatch: pytest.MonkeyPatch, unknown: str
+) -> None:
+    endpoint = watched()
+    sibling, other = make_endpoint(job=endpoint.job), make_endpoint(job=endpoint.job)
+    for each in (sibling, other):
+        row = endpoint if unknown == "unreadable" else each
+        sealed = seal(f"job_endpoints:{row.pk}", {"Authorization": "Bearer tok-secret-123"})
+        Endpoint.objects.filter(pk=each.pk).update(headers_sealed=sealed)
+    monkeypatch.setattr(planner.analyst.dossier, "MOST_SEALED", 1 if unknown == "too many" else 2)
+    ran(endpoint, "you sent tok-secret-123", ago=0.1)
+    model_server.script(
+        completion(call("get_latest_response", {})),
+        completion(call("get_response_history", {"include_bodies": True})),
+        completion(submit()),
+    )
+    analyse(model_server)
+    assert AnalysisSession.objects.get().status == SessionStatus.COMPLETED
+    ran(sibling, "you sent tok-secret-123", ago=0.1)
+    told = sibling_responses(subject_of(endpoint.pk), include_responses=True)
+    everything = json.dumps([model_server.asked, told], ensure_ascii=False)
+    assert "you sent" not in everything
+    assert "Latest body: withheld, for the secrets of this job" in everything
+    assert everything.count("untrusted_body") >= 3
 
 
 @pytest.mark.parametrize("fault", FAULTS)
