@@ -162,8 +162,8 @@ def _baseline(endpoint: Endpoint, now: datetime) -> str:
 def _in_force(endpoint: Endpoint, now: datetime) -> list[str]:
     advised = advised_on(endpoint, now)
     words = []
-    if advised.interval is not None and endpoint.ai_hint_interval_ms is not None:
-        pace, until = duration_words(endpoint.ai_hint_interval_ms), instant_words(advised.interval.expires_at, now)
+    if advised.interval is not None and advised.interval.interval_ms is not None:
+        pace, until = duration_words(advised.interval.interval_ms), instant_words(advised.interval.expires_at, now)
         words.append(f"every {pace} until {until} by {advised.interval.speaker.value}")
     if advised.oneshot is not None and endpoint.ai_hint_next_run_at is not None:
         at = instant_words(endpoint.ai_hint_next_run_at, now)

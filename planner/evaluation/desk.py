@@ -230,7 +230,8 @@ class Desk:
         if until is not None and until > self.now:
             entry = self._latest.get((endpoint, kind))
             if entry is None or entry.until != until:
-                return InForce(Speaker.PERSON, None, {}, until)
+                interval_ms = self.stage.row(endpoint).ai_hint_interval_ms if kind is ProposeInterval else None
+                return InForce(Speaker.PERSON, None, {}, until, interval_ms)
             real = _word(entry, until)
         shadow = self._shadows.get((endpoint, kind))
         if shadow is None or shadow.until is None:

@@ -128,8 +128,8 @@ def _baseline(desk: Desk, row: PlanRow) -> str:
 def _in_force(desk: Desk, name: str, row: PlanRow) -> list[str]:
     advised, now = desk.advised(name), desk.now
     words = []
-    if advised.interval is not None and row.ai_hint_interval_ms is not None:
-        pace, until = duration_words(row.ai_hint_interval_ms), instant_words(advised.interval.expires_at, now)
+    if advised.interval is not None and advised.interval.interval_ms is not None:
+        pace, until = duration_words(advised.interval.interval_ms), instant_words(advised.interval.expires_at, now)
         words.append(f"every {pace} until {until} by {advised.interval.speaker.value}")
     if advised.oneshot is not None and row.ai_hint_next_run_at is not None:
         words.append(f"one run at {instant_words(row.ai_hint_next_run_at, now)} by {advised.oneshot.speaker.value}")

@@ -12,10 +12,11 @@ from django.db import connection
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus, WorkerHeartbeat
 from jobs.replan import replan
+from planner.analyst.dossier import briefing_of, subject_of
 from planner.attention.discovery import candidates
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.proposals.inforce import advised_on
-from planner.proposals.wishes import ClearHints, Speaker
+from planner.proposals.wishes import DAY_MS, ClearHints, Speaker
 from planner.rules.advice import MOST_TURNS, Advice, Watched, advise
 from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
@@ -146,6 +147,15 @@ def test_a_shadow_lives_as_its_hint_would_have_lived() -> None:
     assert (endpoint.ai_hint_interval_ms, endpoint.config_version) == (None, 1)
     ran(endpoint, {"queue_depth": 500}, ago=0.1)
     assert look() == 1
+
+
+def test_the_model_is_told_of_a_shadow_as_of_the_hint_it_stands_for() -> None:
+    endpoint = busy_endpoint(planner_mode=PlannerMode.SHADOW)
+    look()
+    briefing = briefing_of(subject_of(endpoint.pk), trigger="never_analysed", limits_ms=(10_000, DAY_MS), now=utc_now())
+    assert len(briefing.in_force) == 1
+    assert briefing.in_force[0].startswith("every 30 s until ")
+    assert briefing.in_force[0].endswith(" by rule")
 
 
 def test_a_persons_hint_comes_before_a_shadow() -> None:
