@@ -39,6 +39,7 @@ from scheduling.simulation.scenario import Change
 # What changes no schedule is noted once in so long a time.
 REPEAT_AFTER = timedelta(hours=1)
 _MILLISECOND = timedelta(milliseconds=1)
+_UNHEARD = (Verdict.REFUSED, Verdict.HELD)
 
 
 @dataclass(slots=True)
@@ -196,6 +197,18 @@ class Desk:
         """The latest wish of this kind on this endpoint; None where there was none."""
         said = self._said[endpoint, speaker, key, tool]
         return said[-1] if said else None
+
+    def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
+        """The latest wish of this kind by the speaker's own rule, or by any other that was heard."""
+        return next(
+            (
+                entry
+                for entry in reversed(self._on[endpoint])
+                if (entry.speaker, entry.tool) == (speaker, tool)
+                and (entry.key == key or entry.verdict not in _UNHEARD)
+            ),
+            None,
+        )
 
     def turns(self, endpoint: str) -> dict[Speaker, int]:
         """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""

@@ -78,7 +78,7 @@ class RulesPlanner:
                 desk.refuse(name, advice.wish, speaker=advice.speaker, key=key, why=deaf)
                 return
             key = f"{name}:{advice.key}"
-            last = desk.last(target, advice.speaker, key, advice.wish.tool)
+            last = desk.last_asked(target, advice.speaker, key, advice.wish.tool)
             last_at = last.at if last is not None else None
             if advice.asked_already(last_at, watched.runs[0].finished_at, desk.now):
                 return

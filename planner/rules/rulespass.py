@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q
 from psycopg.errors import LockNotAvailable
 
 from cronicorn.logging import Event, log_event
 from jobs.models import Endpoint, PlannerMode
-from planner.models import AnalysisSession, Backend, Proposal, SessionStatus
+from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.proposals.filing import Filed, file_proposal, file_refusal, locked_endpoint
 from planner.rules.advice import Advice, Watched, advise, why_deaf
 from planner.rules.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
@@ -26,6 +27,7 @@ TRIGGER = "new_runs"
 # Reaches back beyond the last pass: a run is seen only when its transaction has ended, later than the time it names.
 # Runs that were written later still, as after an outage of the database, wait for a pass that looks back without end.
 OVERLAP = timedelta(seconds=15)
+UNHEARD = (ProposalStatus.REFUSED, ProposalStatus.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,9 @@ def _noted(
 
 
 def _asked_already(target: UUID, key: str, item: Watched, advice: Advice, at: datetime) -> bool:
-    """Whether the rule has asked this sibling already."""
+    """Whether this rule has asked the sibling already, or another one has, and was heard: one run serves them all."""
     asked = Proposal.objects.filter(
-        endpoint_id=target, cause=advice.speaker.value, tool=advice.wish.tool, cause_key=key
+        Q(cause_key=key) | ~Q(status__in=UNHEARD), endpoint_id=target, cause=advice.speaker.value, tool=advice.wish.tool
     )
     last = asked.order_by("-created_at").values_list("created_at", flat=True).first()
     return advice.asked_already(last, item.runs[0].finished_at, at)

@@ -207,6 +207,27 @@ def test_run_sibling_wakes_the_sibling_once_for_each_new_match() -> None:
     assert Proposal.objects.get().endpoint == recover
 
 
+def test_many_rules_that_wake_one_sibling_wake_it_once() -> None:
+    job = make_job()
+    rules = [
+        {"name": f"{name} {number}", "when": {"failing_for": 1}, "then": {"run_sibling": name}}
+        for name in ("recover", "report")
+        for number in range(3)
+    ]
+    checks = [make_endpoint(job=job, name=f"check {number}", rules=rules) for number in range(5)]
+    for name in ("recover", "report"):
+        make_endpoint(job=job, name=name, baseline_cron="0 3 * * *")
+    for check in checks:
+        ran(check, status=RunStatus.FAILED, status_code=500, ago=2)
+    assert look(heuristics=False) == 2
+    for check in checks:
+        ran(check, status=RunStatus.FAILED, status_code=500, ago=0.01)
+    assert look(heuristics=False) == 0
+    Proposal.objects.update(created_at=utc_now() - timedelta(minutes=61))
+    Endpoint.objects.update(rules_through_run_at=None)
+    assert look(heuristics=False) == 2
+
+
 def test_a_second_match_is_not_lost_where_the_run_that_ended_the_first_came_in_the_same_pass() -> None:
     job = make_job()
     rule = {"when": {"path": "$.state", "op": "==", "value": "down"}, "then": {"run_sibling": "recover"}}
