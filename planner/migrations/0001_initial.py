@@ -75,6 +75,8 @@ class Migration(migrations.Migration):
                 ('next_run_after', models.DateTimeField(null=True)),
                 ('replaced_hint', models.JSONField(null=True)),
                 ('scorecard', models.JSONField(null=True)),
+                ('own_only', models.BooleanField(db_default=False, default=False)),
+                ('renewals', models.IntegerField(db_default=0, default=0)),
                 ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='proposals', to='jobs.endpoint')),
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('session', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='proposals', to='planner.analysissession')),
