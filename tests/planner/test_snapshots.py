@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -82,7 +83,9 @@ def test_bodies_are_read_in_lots_and_only_where_a_rule_looks_into_them(
     monkeypatch.setattr(snapshots, "MOST_BODY_BYTES", 5_000)
     found, _ = watched([endpoint.pk for endpoint in (*ruled, unread)], utc_now())
     with django_assert_num_queries(3):
-        seen = {item.endpoint_id: [run.observation.document for run in item.runs] for item in found}
+        seen: dict[UUID, list[Any]] = {
+            item.endpoint_id: [run.observation.document for run in item.runs] for item in found
+        }
     for endpoint in ruled:
         assert [document["queue_depth"] for document in seen[endpoint.pk]] == [8, 7]
     assert set(seen[unread.pk]) == {MISSING}
