@@ -193,11 +193,6 @@ class Desk:
             next_run_at=self._unpaused_run_at(row, self.now) if isinstance(wish, PauseUntil) else None,
         )
 
-    def last(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
-        """The latest wish of this kind on this endpoint; None where there was none."""
-        said = self._said[endpoint, speaker, key, tool]
-        return said[-1] if said else None
-
     def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
         """The latest wish of this kind by the speaker's own rule, or by any other that was heard."""
         return next(
