@@ -73,7 +73,7 @@ class AnalysisSession(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.trigger} {self.analyzed_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.trigger.replace('_', ' ').capitalize()}, {self.analyzed_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Tool(models.TextChoices):
@@ -178,4 +178,4 @@ class Proposal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tool} ({self.status})"
+        return f"{self.tool.replace('_', ' ').capitalize()} ({self.status})"
