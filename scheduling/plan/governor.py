@@ -283,7 +283,9 @@ def _with_retry(
         return chosen, True
     if chosen is None:
         return option, False
-    if option.run_at < chosen.run_at or (option.run_at <= now and facts.overdue is None):
+    due = facts.overdue
+    slot_waits = due is not None and due.source not in _HELD_IN_OWN_COLUMNS
+    if option.run_at < chosen.run_at or (option.run_at <= now and not slot_waits):
         rejected.append(chosen.judged(Verdict.LATER))
         return option, False
     rejected.append(option.judged(Verdict.DROPPED, "the next slot comes first"))

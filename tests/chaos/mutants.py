@@ -151,7 +151,7 @@ MUTANTS = (
         "scheduling/plan/governor.py",
         (
             (
-                "if option.run_at < chosen.run_at or (option.run_at <= now and facts.overdue is None):",
+                "if option.run_at < chosen.run_at or (option.run_at <= now and not slot_waits):",
                 "if option.run_at < chosen.run_at:",
             ),
         ),

@@ -574,6 +574,16 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         600,
         Source.PAUSED,
     ),
+    "overdue retry: kept by its own columns, and before a run-once slot of the same moment": (
+        once(
+            NOON,
+            last_slot_at=from_noon(minutes=-1),
+            retry=replace(retry(seconds=0), slot_at=from_noon(minutes=-1)),
+            overdue=Overdue(from_noon(minutes=-1), Source.RETRY, NOON),
+        ),
+        0,
+        Source.RETRY,
+    ),
     "overdue run-now: kept by its own column": (
         replace(
             BASE,
