@@ -226,10 +226,7 @@ MUTANTS = (
                 "for endpoint_id, claim in unused.items()}, slots=False)",
             ),
         ),
-        (
-            f"{LEASES}::test_slot_of_the_grid_that_was_given_back_before_its_time_still_runs",
-            f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
-        ),
+        (f"{LEASES}::test_slot_of_the_grid_that_was_given_back_before_its_time_still_runs",),
     ),
     Mutant(
         "what is given back is planned past its slot once that is due",
