@@ -61,7 +61,9 @@ class Log:
 
 def main() -> int:
     """Runs until a signal or the end of one of the processes; returns the exit code, 0 after a signal."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Both: a shell that starts it in the background lets it inherit a SIGINT that is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     os.chdir(PROJECT_DIR)
     try:
         folder = data_dir(os.environ)
