@@ -77,6 +77,10 @@ def test_rows_that_wait_for_their_owner_or_host_are_not_read_again(full: str) ->
         assert claim(reach=Reach.SEARCH, **share) == {}
         searches += 1
     assert searches <= 100_000 // SEARCH_WINDOW + 1
+    # The old index entries of the moved rows are not what is measured: a snapshot of another process, such as a running
+    # ANALYZE, keeps them until the next clean-up.
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM job_endpoints")
     # Those that wait fill more than ten thousand pages.
     assert pages_of_a_claim(**share) < 500
     # As soon as there is room, the oldest of them go on.
