@@ -1,7 +1,9 @@
 """Sibling recovery: when a health check failed three times, the recovery endpoint runs once, not every time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from planner.evaluation.play import Played
 from planner.evaluation.world import Member, Moment, Reply, Respond, Spell, Want, World
 
 OUTAGES = (30.0, 120.0)
@@ -29,6 +31,10 @@ class _Service:
 def _targets() -> dict[str, Respond]:
     service = _Service()
     return {"health": service.health, "recovery": service.recover}
+
+
+def _recovers_once(begin: float) -> Callable[[Played], bool]:
+    return lambda played: len(played.runs("recovery", begin, begin + 60)) == 1
 
 
 WORLD = World(
@@ -61,7 +67,7 @@ WORLD = World(
         *(
             Want(
                 f"The outage at minute {begin:.0f} runs the recovery once.",
-                lambda played, begin=begin: len(played.runs("recovery", begin, begin + 60)) == 1,  # type: ignore[misc]
+                _recovers_once(begin),
             )
             for begin in OUTAGES
         ),
