@@ -51,7 +51,7 @@ def host_lane(host: str) -> str:
 
 
 def reserve_of(slots: int) -> int:
-    """How many of a worker's slots are kept for owners who have nothing in hand: a tenth, at least one of several."""
+    """How many of a worker's slots are kept for owners who have little in hand: a tenth, at least one of several."""
     return max(slots // 10, 1) if slots > 1 else 0
 
 

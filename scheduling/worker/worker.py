@@ -8,6 +8,7 @@ own. They share the book of calls in hand.
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Worker:
                 log_event(logger, Event.CLAIM_FAILED, logging.WARNING, worker=self.name, error=str(error).strip())
                 connection.close()
             except Exception:
-                # Whatever one row holds, the others go on.
+                # A fault of our own ends no worker: what is in hand is still settled, and claims are tried again.
                 pause = 1.0
                 logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
             self._alarm.sleep(pause, stop)
@@ -317,11 +318,10 @@ class Worker:
             return 0
         owners, hosts = self._book.counts()
         share = newcomers_share(self._options.concurrency, in_hand)
-        full = {owner: max(count, share if owner in self._had_a_turn else 0) for owner, count in owners.items()}
-        full |= {owner: share for owner in self._had_a_turn if owner not in full}
-        claims = self._claim(
-            horizon, self._room() or free, Share(share, self._options.per_host, full, hosts), Reach.NEWCOMERS
-        )
+        # Who had a turn counts as having its share in hand.
+        owners_or_turns = owners | Counter(dict.fromkeys(self._had_a_turn, share))
+        shares = Share(share, self._options.per_host, owners_or_turns, hosts)
+        claims = self._claim(horizon, self._room() or free, shares, Reach.NEWCOMERS)
         ended_ns = monotonic_ns()
         if not claims and not self._had_a_turn and len(owners) <= 1:
             self._alone_until_ns = ended_ns + int(ALONE_FOR * 1e9)
