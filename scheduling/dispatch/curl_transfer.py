@@ -36,9 +36,12 @@ _CA_FILES = (
 
 
 def system_ca_file() -> str | None:
-    """Return the file of the certificate authorities that this system trusts, None where there is none."""
-    candidates = (ssl.get_default_verify_paths().openssl_cafile, *_CA_FILES)
-    return next((file for file in candidates if path.isfile(file)), None)
+    """Return the file of the certificate authorities that this system trusts, None where there is none.
+
+    As in OpenSSL, the file that SSL_CERT_FILE names comes first.
+    """
+    candidates = (ssl.get_default_verify_paths().cafile, *_CA_FILES)
+    return next((file for file in candidates if file is not None and path.isfile(file)), None)
 
 
 def common_options(scheme: str, ca_file: str | None) -> pycurl.Curl:

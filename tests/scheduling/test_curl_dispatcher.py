@@ -18,7 +18,7 @@ import pytest
 from scheduling.dispatch import CurlDispatcher
 from scheduling.dispatch.curl_faults import explain
 from scheduling.dispatch.curl_multi import PolledMulti
-from scheduling.dispatch.curl_transfer import Transfer
+from scheduling.dispatch.curl_transfer import Transfer, system_ca_file
 from scheduling.dispatch.failures import Phase
 from scheduling.egress.policy import EgressPolicy, Verdict
 from scheduling.exchange.outcome import Blame, ErrorKind
@@ -210,6 +210,25 @@ def test_phases_of_https_add_up(make_dispatcher: Factory, tmp_path: Path) -> Non
     phases = (timings.dns_ms, timings.connect_ms, timings.tls_ms, timings.first_byte_ms)
     assert all(phase is not None and phase >= 0 for phase in phases)
     assert sum(phase or 0 for phase in phases) <= (timings.total_ms or 0)
+
+
+def test_authorities_of_ssl_cert_file_are_trusted(
+    make_dispatcher: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    with HttpTarget(certificate.server_context()) as target:
+        target.route("/", Reply())
+        assert run(make_dispatcher(), a_call(target.url("/"))).error_kind is ErrorKind.TLS_FAILED
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.ca_file))
+        assert run(make_dispatcher(), a_call(target.url("/"))).ok
+
+
+def test_missing_ssl_cert_file_leaves_those_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trusted = system_ca_file()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    found = system_ca_file()
+    assert (found is None) is (trusted is None)
+    assert found is None or Path(found).is_file()
 
 
 def test_bundle_of_authorities_is_deleted_at_the_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
