@@ -22,16 +22,19 @@ from bench.ledger import Receipt, read_receipts
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 STOP_WITHIN_S = 60.0
+# A thread of the target waits for one handshake at a time.
+TLS_THREADS = 8
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Target:
     """The server that is called, in a process of its own. `receipts` is what it received, once it is closed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None) -> None:
         self.receipts: list[Receipt] = []
         self._record = folder / "received.tsv"
         command = [sys.executable, str(Path(__file__).with_name("target.py")), "--record", str(self._record)]
+        command += ["--certificate", str(certificate), "--threads", str(TLS_THREADS)] if certificate else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -47,10 +50,10 @@ class Target:
 
 
 @contextmanager
-def target() -> Iterator[Target]:
-    """Yields a target that is ready, and ends it."""
+def target(certificate: Path | None = None) -> Iterator[Target]:
+    """Yields a target that is ready, and ends it; with a certificate (PEM file of key and chain) it speaks HTTPS."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Target(Path(folder))
+        server = Target(Path(folder), certificate)
         try:
             yield server
         finally:
@@ -58,9 +61,18 @@ def target() -> Iterator[Target]:
 
 
 class Scheduler:
-    """One `manage.py run_scheduler` that works on the benchmarks' database; ready once constructed."""
+    """One `manage.py run_scheduler` that works on the benchmarks' database; ready once constructed.
 
-    def __init__(self, url: str, *arguments: str, command: tuple[str, ...] = ("manage.py", "run_scheduler")) -> None:
+    It trusts the certificate authorities of `ca_file` (PEM), or those of the system.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *arguments: str,
+        command: tuple[str, ...] = ("manage.py", "run_scheduler"),
+        ca_file: Path | None = None,
+    ) -> None:
         environ = {
             **os.environ,
             "DATABASE_URL": url,
@@ -74,6 +86,7 @@ class Scheduler:
             "LOG_FORMAT": "json",
             "LOG_LEVEL": "INFO",
         }
+        environ |= {"SSL_CERT_FILE": str(ca_file)} if ca_file else {}
         self._process = subprocess.Popen(
             [sys.executable, *command, *arguments],
             cwd=PROJECT_DIR,

@@ -25,10 +25,12 @@ def clock() -> datetime:
         return database_now(cursor)
 
 
-def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, step: timedelta) -> None:
+def fill(
+    count: int, *, port: int, interval: timedelta, first_due_at: datetime, step: timedelta, scheme: str = "http"
+) -> None:
     """Adds `count` endpoints and wakes the schedulers.
 
-    Number n, from 0, calls http://127.0.0.(1 + n mod 200):port/e/n every `interval`, for the first time at
+    Number n, from 0, calls scheme://127.0.0.(1 + n mod 200):port/e/n every `interval`, for the first time at
     `first_due_at + n * step`. They belong to ten owners in turn and are an interval old.
     """
     jobs = [_job(number) for number in range(OWNERS)]
@@ -45,7 +47,7 @@ def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, 
                 on_worker_loss, planner_mode, rules, anchor_at, next_run_at, next_slot_at, next_source, next_decision)
             SELECT (%(jobs)s::uuid[])[1 + n %% %(owners)s], (%(people)s::uuid[])[1 + n %% %(owners)s],
                 'Endpoint ' || n, '', 'active', created, now(),
-                'http://127.0.0.' || 1 + n %% %(hosts)s || ':' || %(port)s || '/e/' || n,
+                %(scheme)s || '://127.0.0.' || 1 + n %% %(hosts)s || ':' || %(port)s || '/e/' || n,
                 '127.0.0.' || 1 + n %% %(hosts)s, 'GET', '[]', 10000, 102400, %(interval_ms)s, 'UTC', 0, 0, 'retry',
                 'auto', '[]', created, due, due,
                 'baseline-interval', %(decision)s
@@ -59,6 +61,7 @@ def fill(count: int, *, port: int, interval: timedelta, first_due_at: datetime, 
                 "people": [job.owner_id for job in jobs],
                 "owners": OWNERS,
                 "hosts": HOSTS,
+                "scheme": scheme,
                 "port": port,
                 "created": created_at,
                 "step": f"{step.total_seconds()} seconds",

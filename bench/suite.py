@@ -13,6 +13,7 @@ from bench.place import BenchError, bench_database, endpoints_in_use
 
 MEASURES: dict[str, Callable[[str, float], list[Figure]]] = {
     "throughput": throughput.measure,
+    "https": throughput.measure_https,
     "lateness": lateness.measure,
     "hint": hints.measure,
     "claims": claims.measure,

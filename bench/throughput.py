@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from django.db import connection
 
@@ -14,10 +16,12 @@ from bench.figures import Figure
 from bench.ledger import invariants
 from bench.place import empty
 from bench.processes import Scheduler, Target, cpu_seconds, server_cpu_seconds, target
+from tests.support.certificates import Certificate, make_certificate
 
 INTERVAL = timedelta(hours=1)
 # More than any machine with few cores gets through, so that a backlog remains.
 MOST_PER_SECOND = 6_000
+MOST_HTTPS_PER_SECOND = 3_000
 WARM_UP_S = 4.0
 # With fewer calls in hand a scheduler waits for claims and settling to come round: with 500 a fifth of the time.
 OPTIONS = ("--concurrency", "1000", "--batch-size", "500")
@@ -66,19 +70,48 @@ def measure(url: str, seconds: float, *, most_per_second: int = MOST_PER_SECOND)
     return figures
 
 
-def backlog(url: str, processes: int, seconds: float, most_per_second: int) -> tuple[Window, list[Figure]]:
-    """Lets the schedulers loose on a backlog that outlasts the window."""
+def measure_https(url: str, seconds: float) -> list[Figure]:
+    """The same with one scheduler and a full TLS handshake for each call; the target's half is on this machine, too."""
+    name = "throughput, HTTPS"
+    with tempfile.TemporaryDirectory() as folder:
+        hosts = [f"127.0.0.{1 + number}" for number in range(rows.HOSTS)]
+        certificate = make_certificate(Path(folder), *hosts)
+        with target(certificate.path) as server:
+            loop_rate, loop_cpu = limits.bare_libcurl(
+                server.port, calls=int(300 * seconds), ca_file=certificate.ca_file
+            )
+        window, checks = backlog(url, 1, seconds, MOST_HTTPS_PER_SECOND, certificate)
+    return [
+        Figure(name, "executions", window.rate, "per s", "bare libcurl loop", loop_rate),
+        Figure(name, "scheduler CPU", window.each_us(window.scheduler_cpu), "us each", "bare libcurl loop", loop_cpu),
+        Figure(name, "PostgreSQL CPU", window.each_us(window.server_cpu), "us each"),
+        Figure(name, "target CPU", window.each_us(window.target_cpu), "us each"),
+        *checks,
+    ]
+
+
+def backlog(
+    url: str, processes: int, seconds: float, most_per_second: int, certificate: Certificate | None = None
+) -> tuple[Window, list[Figure]]:
+    """Lets the schedulers loose on a backlog that outlasts the window; with a certificate, by HTTPS."""
     empty()
     warm_up = min(WARM_UP_S, seconds)
     count = int(most_per_second * processes**0.5 * (seconds + warm_up))
-    with target() as server:
-        step = INTERVAL * 0.9 / count
-        rows.fill(count, port=server.port, interval=INTERVAL, first_due_at=rows.clock() - INTERVAL * 0.9, step=step)
+    path, ca_file = (certificate.path, certificate.ca_file) if certificate else (None, None)
+    with target(path) as server:
+        rows.fill(
+            count,
+            port=server.port,
+            interval=INTERVAL,
+            first_due_at=rows.clock() - INTERVAL * 0.9,
+            step=INTERVAL * 0.9 / count,
+            scheme="https" if certificate else "http",
+        )
         rows.analyze()
         with ExitStack() as stack:
-            schedulers = [stack.enter_context(Scheduler(url, *OPTIONS)) for _ in range(processes)]
+            schedulers = [stack.enter_context(Scheduler(url, *OPTIONS, ca_file=ca_file)) for _ in range(processes)]
             window = _count(schedulers, server, warm_up, seconds)
-    return window, invariants(_name(processes), server.receipts)
+    return window, invariants("throughput, HTTPS" if certificate else _name(processes), server.receipts)
 
 
 def _name(processes: int) -> str:

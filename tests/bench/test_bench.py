@@ -42,7 +42,7 @@ def databases() -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-@pytest.mark.parametrize("measure", ["throughput", "lateness", "hint"])
+@pytest.mark.parametrize("measure", ["throughput", "https", "lateness", "hint"])
 def test_calls_are_never_early_doubled_or_lost(measure: str, tmp_path: Path) -> None:
     figures = figures_of(measure, tmp_path / "figures.json")
     checks = [figure for figure in figures if figure["what"] in NEVER]

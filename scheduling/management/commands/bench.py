@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-ALL = ("throughput", "lateness", "hint", "claims", "idle", "discovery")
+ALL = ("throughput", "https", "lateness", "hint", "claims", "idle", "discovery")
 
 
 class Command(BaseCommand):
