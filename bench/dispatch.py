@@ -1,4 +1,4 @@
-"""Measures what a call costs: the dispatchers beside a bare libcurl loop, against one target, in one run.
+"""Measures what a call costs: the dispatcher beside a bare libcurl loop, against one target, in one run.
 
     .venv/bin/python -m bench.dispatch [--calls 4000] [--in-flight 100] [--hosts 200] [--rounds 3] [--busy]
 
@@ -23,7 +23,7 @@ from uuid import uuid4
 
 import pycurl
 
-from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher, Dispatcher
 from scheduling.dispatch.curl_multi import PolledMulti
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import Call, parse_success_criteria
@@ -105,7 +105,6 @@ EGRESS = EgressPolicy.from_settings("127.0.0.0/8")
 RUNS: dict[str, Run] = {
     "bare libcurl": bare_libcurl,
     "CurlDispatcher": dispatched(lambda size, ca_file: CurlDispatcher(EGRESS, concurrency=size, ca_file=ca_file)),
-    "HttpxDispatcher": dispatched(lambda size, ca_file: HttpxDispatcher(EGRESS, concurrency=size, ca_file=ca_file)),
 }
 
 

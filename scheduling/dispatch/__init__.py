@@ -1,7 +1,6 @@
 """Makes the outgoing calls: the only place that opens sockets to addresses that users chose."""
 
 from scheduling.dispatch.curl_dispatcher import CurlDispatcher
-from scheduling.dispatch.httpx_dispatcher import HttpxDispatcher
 from scheduling.dispatch.seam import Dispatcher
 
-__all__ = ["CurlDispatcher", "Dispatcher", "HttpxDispatcher"]
+__all__ = ["CurlDispatcher", "Dispatcher"]

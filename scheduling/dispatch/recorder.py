@@ -32,7 +32,6 @@ class Recorder:
     call: Call
     synthetic_target: bool = False
     started_ns: int = 0
-    deadline: float = 0.0  # on the clock of the event loop
     phase: Phase = Phase.START
     host: str = ""
     status_code: int | None = None
@@ -49,13 +48,6 @@ class Recorder:
             self._spent_ms[self.phase] = (now - self._phase_ns) / 1e6
         self.phase = phase
         self._phase_ns = now
-
-    async def trace(self, event: str, _info: dict[str, object]) -> None:
-        """Follow the connection through the `trace` extension of httpx."""
-        if event == "connection.start_tls.started":
-            self.enter(Phase.TLS)
-        elif event == "http11.send_request_headers.started":
-            self.enter(Phase.EXCHANGE)
 
     def measured(self, phase: Phase, spent_ms: Mapping[Phase, float]) -> None:
         """Take over how far the call came and how long each phase took, where the library measured it."""

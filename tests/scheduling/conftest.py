@@ -11,7 +11,7 @@ from cronicorn.runtime.clock import database_now
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint
 from jobs.replan import replan
-from scheduling.dispatch import HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.worker.worker import Worker, WorkerOptions
 from tests.support.factories import make_endpoint
@@ -62,7 +62,7 @@ def move_due(endpoint: Endpoint, at: datetime) -> None:
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     """A worker that may call this machine, for `run_once`."""
-    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=50)
+    dispatcher = CurlDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=50)
     yield Worker(name="scheduler-test", dispatcher=dispatcher, options=WorkerOptions(), stop=Stop())
     dispatcher.close()
 

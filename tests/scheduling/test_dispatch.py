@@ -20,7 +20,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduling.dispatch import CurlDispatcher, Dispatcher, HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher, Dispatcher
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress.policy import EgressPolicy
@@ -45,13 +45,13 @@ NOWHERE = "203.0.113.7"  # documentation address: nothing is ever there
 Factory = Callable[..., Dispatcher]
 
 
-@pytest.fixture(params=[HttpxDispatcher, CurlDispatcher], ids=["httpx", "curl"])
-def make_dispatcher(request: pytest.FixtureRequest) -> Iterator[Factory]:
+@pytest.fixture
+def make_dispatcher() -> Iterator[Factory]:
     """Make dispatchers that are closed after the test; the policy opens loopback unless given."""
     made: list[Dispatcher] = []
 
     def make(egress: EgressPolicy = LOOPBACK, *, concurrency: int = 50, **options: Any) -> Dispatcher:
-        made.append(request.param(egress, concurrency=concurrency, **options))
+        made.append(CurlDispatcher(egress, concurrency=concurrency, **options))
         return made[-1]
 
     yield make

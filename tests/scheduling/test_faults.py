@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from cronicorn.runtime.stopping import Stop
 from jobs.models import Endpoint, Run, RunStatus
-from scheduling.dispatch import HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.ledger.claims import claim_due
 from scheduling.ledger.leases import reap
@@ -166,7 +166,7 @@ def test_three_killed_workers_give_a_slot_up_and_six_pause_the_endpoint(
 def test_call_that_outlasts_the_drain_is_given_back_at_once(make_due: MakeDue, target: HttpTarget) -> None:
     endpoint = make_due(target.route("/long", lambda _request, wire: wire.stopping.wait()), timeout_ms=600_000)
     stop = Stop()
-    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
+    dispatcher = CurlDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
     worker = Worker(name="w1", dispatcher=dispatcher, options=WorkerOptions(drain=0.2), stop=stop)
 
     def run() -> None:

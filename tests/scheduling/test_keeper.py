@@ -11,7 +11,7 @@ from django.db import connection
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds
 from jobs import services
 from jobs.models import Author, Endpoint, Run
-from scheduling.dispatch import HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import ErrorKind
 from scheduling.ledger.claims import claim_due
@@ -33,7 +33,7 @@ class Hands:
     """One worker's keeper with its book and starter, and a dispatcher that is given nothing to call."""
 
     def __init__(self) -> None:
-        self.dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=1)
+        self.dispatcher = CurlDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=1)
         self.book, self.clock = Book(), DatabaseClock()
         self.freed: list[int] = []
         self.starter = Starter(dispatcher=self.dispatcher, book=self.book, clock=self.clock, usable_for=LEASE * 0.75)

@@ -13,7 +13,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs import services
 from jobs.models import Author, Endpoint, Job, JobStatus, Run, RunResponse, RunStatus
 from jobs.replan import replan
-from scheduling.dispatch import HttpxDispatcher
+from scheduling.dispatch import CurlDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.masking import MASK
 from scheduling.ledger.leases import reap
@@ -260,7 +260,7 @@ def test_json_decision_of_the_run_is_the_one_planned(make_due: MakeDue, worker: 
 def test_single_pass_renews_the_leases_of_calls_that_outlast_them(make_due: MakeDue, target: HttpTarget) -> None:
     gate = threading.Event()
     endpoint = make_due(target.route("/slow", Reply(200, hold=gate)))
-    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
+    dispatcher = CurlDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
     options = WorkerOptions(lease=1.5)
     worker = Worker(name="scheduler-once", dispatcher=dispatcher, options=options, stop=Stop())
     ended: list[int] = []
@@ -283,7 +283,7 @@ def test_single_pass_goes_on_behind_slots_that_are_written_off(make_due: MakeDue
     fill(make_job(), 150, due="- interval '2 hours'")
     Endpoint.objects.update(misfire_grace_ms=1_000)
     late = make_due(target.route("/late", Reply(200)), late=timedelta(hours=1))
-    dispatcher = HttpxDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
+    dispatcher = CurlDispatcher(EgressPolicy.from_settings("127.0.0.0/8"), concurrency=5)
     worker = Worker(name="scheduler-once", dispatcher=dispatcher, options=WorkerOptions(), stop=Stop())
     assert worker.run_once() == 1
     dispatcher.close()
