@@ -20,8 +20,17 @@ import pycurl
 from scheduling.dispatch.curl_faults import explain
 from scheduling.dispatch.curl_multi import PolledMulti
 from scheduling.dispatch.curl_transfer import Transfer, common_options, system_ca_file
-from scheduling.dispatch.failures import CANCELED, CRASHED, REFUSED, Failure, deadline_passed, unresolved
-from scheduling.dispatch.lookups import GetAddrInfo, Lookups
+from scheduling.dispatch.failures import (
+    CANCELED,
+    CRASHED,
+    NO_SUCH_NAME,
+    OUT_OF_HANDLES,
+    REFUSED,
+    Failure,
+    deadline_passed,
+    unresolved,
+)
+from scheduling.dispatch.lookups import Answer, GetAddrInfo, Lookups, NoAddress
 from scheduling.dispatch.resolver import DnsHealth, in_turns
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import Call, Outcome
@@ -180,30 +189,39 @@ class CurlDispatcher:
             self._expiry_ns = min(self._expiry_ns, transfer.deadline_ns)
             self._lookups.ask(transfer.recorder.host, partial(self._deliver, transfer))
 
-    def _deliver(self, transfer: Transfer, addresses: tuple[str, ...]) -> None:
+    def _deliver(self, transfer: Transfer, answer: Answer) -> None:
         """Pass on an answer; runs in a thread of the resolver."""
         with self._ready:
-            self._send(partial(self._guard, transfer, partial(self._resolved, addresses)))
+            self._send(partial(self._guard, transfer, partial(self._resolved, answer)))
 
-    def _resolved(self, addresses: tuple[str, ...], transfer: Transfer) -> None:
+    def _resolved(self, answer: Answer, transfer: Transfer) -> None:
         target, run_id = transfer.target, transfer.recorder.call.run_id
         if self._resolving.get(run_id) is not transfer or target is None:
             return  # ended meanwhile
         del self._resolving[run_id]
-        self._health.record(target.host, bool(addresses), time.monotonic_ns())
-        if not addresses:
+        if answer.fault is NoAddress.OUT_OF_HANDLES:
+            self._end(transfer, OUT_OF_HANDLES)
+            return
+        self._note_lookup(transfer, answered=answer.fault is not NoAddress.NO_ANSWER)
+        if answer.fault is NoAddress.NO_ANSWER:
             self._end(transfer, unresolved(self._health.blame()))
-        elif allowed := transfer.allowed(addresses, target.port):
+        elif answer.fault is NoAddress.NO_SUCH_NAME:
+            self._end(transfer, NO_SUCH_NAME)
+        elif allowed := transfer.dialable(answer.addresses, target.port):
             self._dial(transfer, in_turns(allowed))
         else:
             self._end(transfer, REFUSED)
+
+    def _note_lookup(self, transfer: Transfer, *, answered: bool) -> None:
+        recorder = transfer.recorder
+        self._health.record(recorder.call.owner_id, recorder.host, answered=answered, now_ns=time.monotonic_ns())
 
     def _expire_lookups(self) -> None:
         now_ns = time.monotonic_ns()
         if now_ns < self._expiry_ns:
             return
         for transfer in [late for late in self._resolving.values() if late.deadline_ns <= now_ns]:
-            self._health.record(transfer.recorder.host, False, now_ns)
+            self._note_lookup(transfer, answered=False)
             timeout_ms = transfer.recorder.call.timeout_ms
             self._end(transfer, deadline_passed(transfer.recorder.phase, timeout_ms, self._health.blame()))
         self._expiry_ns = min((transfer.deadline_ns for transfer in self._resolving.values()), default=_NEVER_NS)

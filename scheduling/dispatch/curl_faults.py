@@ -10,10 +10,12 @@ from scheduling.dispatch.failures import (
     CRASHED,
     HEADERS_TOO_LARGE,
     REFUSED,
+    REJECTED,
     WRONG_ADDRESS,
     WRONG_NAME,
     Failure,
     Phase,
+    alert_number,
     certificate_refused,
     deadline_passed,
     garbled,
@@ -23,10 +25,10 @@ from scheduling.dispatch.failures import (
 )
 from scheduling.exchange.outcome import Blame
 
-E_TOO_LARGE = 100  # not named by pycurl
+E_CLIENT_CERTIFICATE, E_TOO_LARGE = 98, 100  # not named by pycurl
 
 _TOO_LARGE = frozenset({E_TOO_LARGE, pycurl.E_OUT_OF_MEMORY})
-_TLS = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER, pycurl.E_SSL_ISSUER_ERROR})
+_TLS = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER, pycurl.E_SSL_ISSUER_ERROR, E_CLIENT_CERTIFICATE})
 _BROKEN = frozenset({pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR})
 _GARBLED = frozenset(
     {
@@ -58,8 +60,12 @@ def explain(code: int, transfer: Transfer, dns_blame: Blame) -> Failure | None:
         return HEADERS_TOO_LARGE
     if code == pycurl.E_PEER_FAILED_VERIFICATION:
         return certificate_refused(_verify_code(transfer))
-    if phase is Phase.TLS or code in _TLS:
-        return handshake_failed()
+    text = _error_text(transfer)
+    # Under TLS 1.3 the server may refuse only after the handshake is over for us, as when it wants a certificate.
+    if phase is Phase.TLS or code in _TLS or alert_number(text) is not None:
+        return handshake_failed(text)
+    if _closed_before_the_request(code, transfer):
+        return REJECTED
     if phase is Phase.CONNECT or code == pycurl.E_COULDNT_CONNECT:
         return not_connected((transfer.error_number or _system_error(transfer),))
     if code in _GARBLED:
@@ -73,6 +79,22 @@ def _verify_code(transfer: Transfer) -> int:
     if code > 1:
         return code
     return WRONG_NAME if transfer.target is None or transfer.target.address is None else WRONG_ADDRESS
+
+
+def _closed_before_the_request(code: int, transfer: Transfer) -> bool:
+    """Whether a TLS server hung up before a byte of the request was sent, so that its alert was not read."""
+    return (
+        code == pycurl.E_SEND_ERROR
+        and transfer.handle is not None
+        and transfer.target is not None
+        and transfer.target.scheme == "https"
+        and transfer.handle.getinfo(pycurl.REQUEST_SIZE) == 0
+    )
+
+
+def _error_text(transfer: Transfer) -> str:
+    """What libcurl says of the failure, in which it quotes OpenSSL. Never shown: it may name an address."""
+    return "" if transfer.handle is None else transfer.handle.errstr()
 
 
 def _system_error(transfer: Transfer) -> int:

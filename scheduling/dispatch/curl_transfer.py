@@ -7,7 +7,7 @@ import socket
 import ssl
 import string
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from os import close, path
 from urllib.parse import quote
 
@@ -129,11 +129,9 @@ class Transfer:
         recorder.host = target.host
         return True
 
-    def allowed(self, addresses: Iterable[str], port: int) -> list[str]:
-        """Return those of `addresses` that this call may reach."""
-        exempt = self.recorder.synthetic_target
-        judge = self._egress.judge_address
-        return [ip for ip in addresses if judge(ip, port, synthetic_target=exempt).allowed]
+    def dialable(self, addresses: Sequence[str], port: int) -> list[str]:
+        """Return the addresses of its name that this call may dial, none where the name is refused."""
+        return self._egress.choose_addresses(addresses, port, synthetic_target=self.recorder.synthetic_target)
 
     def prepare(self, handle: pycurl.Curl, target: Target, addresses: Iterable[str]) -> None:
         """Set what is this call's own on a copy of `common_options`. `addresses` are of a name, none for a literal."""
@@ -195,7 +193,7 @@ class Transfer:
         now_ns = time.monotonic_ns()
         try:
             ip, port = address.addr[:2]
-            if not self.allowed((ip,), port):
+            if not self._egress.judge_address(ip, port, synthetic_target=self.recorder.synthetic_target).allowed:
                 self.refused = True
                 return pycurl.SOCKET_BAD
             opened = _Opened(address)

@@ -6,6 +6,7 @@ The sentences are coarse and fixed: they name no address and repeat nothing that
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -26,14 +27,60 @@ _CONNECT_WORDS = {
 }
 # Verification codes of OpenSSL, x509_vfy.h.
 _CERTIFICATE_WORDS = {
+    2: "The issuer of the certificate is not trusted.",
+    7: "The signature of the certificate is wrong.",
+    9: "The certificate is not valid yet.",
     10: "The certificate has expired.",
+    13: "The certificate has a malformed date.",
+    14: "The certificate has a malformed date.",
     18: "The certificate is self-signed.",
     19: "The certificate is self-signed.",
     20: "The issuer of the certificate is not trusted.",
     21: "The issuer of the certificate is not trusted.",
+    22: "The chain of certificates is too long.",
+    23: "The certificate was revoked.",
+    24: "The issuer of the certificate may not issue certificates.",
+    25: "The chain of certificates is longer than its issuer allows.",
+    26: "The certificate is not meant for servers.",
     62: "The certificate is for another host name.",
     64: "The certificate is for another address.",
+    66: "The key of the certificate is too weak.",
+    67: "The key of an issuer of the certificate is too weak.",
+    68: "The signature of an issuer of the certificate is too weak.",
+    79: "The issuer of the certificate may not issue certificates.",
 }
+_NO_CLIENT_CERTIFICATE = "The server demands a client certificate, and calls carry none."
+_NO_COMMON_VERSION = "The server speaks no TLS version that is allowed here (1.2 or newer)."
+# TLS alerts, RFC 8446 section 6.
+_ALERT_WORDS = {
+    40: "The server refused the TLS handshake: no cipher in common, or it demands a client certificate.",
+    41: _NO_CLIENT_CERTIFICATE,
+    42: _NO_CLIENT_CERTIFICATE,
+    43: _NO_CLIENT_CERTIFICATE,
+    46: _NO_CLIENT_CERTIFICATE,
+    48: _NO_CLIENT_CERTIFICATE,
+    49: "The server denied access during the TLS handshake.",
+    70: _NO_COMMON_VERSION,
+    71: "The server demands stronger encryption than could be agreed on.",
+    80: "The server failed during the TLS handshake.",
+    112: "The server has no certificate for this host name.",
+    116: _NO_CLIENT_CERTIFICATE,
+    120: "The server does not offer HTTP/1.1 on this port.",
+}
+# What OpenSSL found by itself; the last part of its error text.
+_TLS_WORDS = {
+    "wrong version number": "The server does not speak TLS on this port.",
+    "packet length too long": "The server does not speak TLS on this port.",
+    "record layer failure": "The server does not speak TLS on this port.",
+    "unsupported protocol": _NO_COMMON_VERSION,
+    "unexpected eof while reading": "The server closed the connection during the TLS handshake.",
+    "dh key too small": "The key exchange of the server is too weak.",
+    "bad ecpoint": "The key exchange of the server is malformed.",
+    "unsafe legacy renegotiation disabled": "The server's TLS lacks secure renegotiation.",
+}
+_TLS_ERROR = re.compile(r"error:([0-9A-F]{8}):[^:]*:[^:]*:([^:,]+)")
+# OpenSSL adds 1000 to the number of an alert that came from the other side (SSL_AD_REASON_OFFSET).
+_ALERT_OFFSET, _REASON_MASK = 1_000, 0x7FFFFF
 WRONG_NAME, WRONG_ADDRESS = 62, 64
 
 
@@ -74,9 +121,18 @@ HEADERS_TOO_LARGE = Failure(ErrorKind.RESPONSE_TOO_LARGE, "The response headers 
 BROKEN = Failure(ErrorKind.HTTP_ERROR, "The connection broke before the response was complete.", Blame.REMOTE)
 
 
+REJECTED = Failure(
+    ErrorKind.TLS_FAILED,
+    "The server closed the connection right after the TLS handshake, as one does that demands a client certificate.",
+    Blame.REMOTE,
+)
+NO_SUCH_NAME = Failure(ErrorKind.DNS_FAILED, "There is no such host name, or it has no address.", Blame.REMOTE)
+OUT_OF_HANDLES = Failure(ErrorKind.DNS_FAILED, "The scheduler has no file handle left.", Blame.LOCAL)
+
+
 def unresolved(dns_blame: Blame) -> Failure:
-    """The name has no address; `dns_blame` is whom that is blamed on."""
-    return Failure(ErrorKind.DNS_FAILED, "The host name could not be resolved.", dns_blame)
+    """No name server answered; `dns_blame` is whom that is blamed on."""
+    return Failure(ErrorKind.DNS_FAILED, "The host name could not be resolved: no name server answered.", dns_blame)
 
 
 def deadline_passed(phase: Phase, timeout_ms: int, dns_blame: Blame) -> Failure:
@@ -95,9 +151,21 @@ def not_connected(numbers: Iterable[int]) -> Failure:
     return Failure(ErrorKind.CONNECT_FAILED, words or "The connection could not be made.", Blame.REMOTE)
 
 
-def handshake_failed() -> Failure:
-    """TLS could not be agreed upon."""
-    return Failure(ErrorKind.TLS_FAILED, "The TLS handshake failed.", Blame.REMOTE)
+def handshake_failed(error_text: str = "") -> Failure:
+    """TLS could not be agreed upon; `error_text` is what the library says, in which OpenSSL's error is looked for."""
+    words = "The TLS handshake failed."
+    if (number := alert_number(error_text)) is not None:
+        words = _ALERT_WORDS.get(number, f"The server ended the TLS handshake with alert {number}.")
+    elif found := _TLS_ERROR.search(error_text):
+        words = _TLS_WORDS.get(found[2].strip(), words)
+    return Failure(ErrorKind.TLS_FAILED, words, Blame.REMOTE)
+
+
+def alert_number(error_text: str) -> int | None:
+    """The TLS alert by which the server ended the connection; None where `error_text` tells of none."""
+    found = _TLS_ERROR.search(error_text)
+    number = (int(found[1], 16) & _REASON_MASK) - _ALERT_OFFSET if found else -1
+    return number if 0 <= number <= 255 else None
 
 
 def certificate_refused(verify_code: int) -> Failure:

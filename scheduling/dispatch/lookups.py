@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 GetAddrInfo = Callable[..., list[tuple[Any, Any, Any, Any, Any]]]
-Deliver = Callable[[tuple[str, ...]], None]
 
 IDLE_S = 2.0
+
+
+class NoAddress(Enum):
+    """Why a lookup brought no address."""
+
+    NO_SUCH_NAME = "the resolver answered that there is no such name, or that it has no address"
+    NO_ANSWER = "the resolver did not answer, or could not find out"
+    OUT_OF_HANDLES = "this process had no file handle left to ask with"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a lookup brought: addresses, best first and without repeats, or why there are none."""
+
+    addresses: tuple[str, ...] = ()
+    fault: NoAddress | None = None
+
+
+Deliver = Callable[[Answer], None]
+
+# What getaddrinfo returns where a name server has answered. A name that cannot be asked for does not exist either.
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
+_OUT_OF_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Lookups:
@@ -33,7 +59,7 @@ class Lookups:
         self._closed = False
 
     def ask(self, host: str, deliver: Deliver) -> None:
-        """Call `deliver` once, in another thread, with the addresses of `host`: best first, no repeats, or none."""
+        """Call `deliver` once, in another thread, with what the lookup of `host` brought."""
         with self._work:
             if host in self._waiting:
                 self._waiting[host].append(deliver)
@@ -69,9 +95,30 @@ class Lookups:
             self._threads -= 1
             return None
 
-    def _look_up(self, host: str) -> tuple[str, ...]:
+    def _look_up(self, host: str) -> Answer:
         try:
             rows = self._getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return ()
-        return tuple(dict.fromkeys(str(row[4][0]) for row in rows))
+        except UnicodeError:
+            return Answer(fault=NoAddress.NO_SUCH_NAME)
+        except OSError as error:
+            return Answer(fault=_fault(error))
+        addresses = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
+        return Answer(addresses, None if addresses else NoAddress.NO_SUCH_NAME)
+
+
+def _fault(error: OSError) -> NoAddress:
+    # Without a file handle, glibc reports a name that does not exist: it could not open its own configuration.
+    if error.errno in _OUT_OF_HANDLES or not _can_open():
+        return NoAddress.OUT_OF_HANDLES
+    if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
+        return NoAddress.NO_SUCH_NAME
+    return NoAddress.NO_ANSWER
+
+
+def _can_open() -> bool:
+    """Whether this process can open one more file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in _OUT_OF_HANDLES
+    return True

@@ -1,97 +1,79 @@
-"""Resolves names off the event loop, puts their addresses in order, and remembers whether names resolve at all."""
+"""Puts the addresses of a name in order, and tells a broken resolver from names that do not resolve."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
-from ipaddress import ip_address
+from dataclasses import dataclass
+from uuid import UUID
 
-from scheduling.dispatch.lookups import Lookups
 from scheduling.exchange.outcome import Blame
 
-MAX_ADDRESSES = 4
 WINDOW_NS = 10_000_000_000
 MIN_HOSTS = 10
-
-
-class NameNotResolvedError(Exception):
-    """The name has no address, or no answer came from the resolver."""
-
-
-def is_literal(host: str) -> bool:
-    """Whether `host` is an address already, in the canonical spelling."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+MIN_OWNERS = 2
 
 
 def in_turns(addresses: Sequence[str]) -> list[str]:
-    """Return the first four addresses, IPv4 and IPv6 taking turns and beginning as the resolver did."""
+    """The addresses with IPv4 and IPv6 taking turns, beginning with the family that the resolver put first."""
     families = ([ip for ip in addresses if ":" in ip], [ip for ip in addresses if ":" not in ip])
     turns = {ip: (turn, ":" in ip) for family in families for turn, ip in enumerate(family)}
     prefers_v6 = ":" in addresses[0]
-    return sorted(addresses, key=lambda ip: (turns[ip][0], turns[ip][1] != prefers_v6))[:MAX_ADDRESSES]
+    return sorted(addresses, key=lambda ip: (turns[ip][0], turns[ip][1] != prefers_v6))
 
 
-class Resolver:
-    """Awaits lookups, which run in threads of their own; see `Lookups` for what a hung one costs."""
+@dataclass(slots=True)
+class _Tally:
+    """The names that one owner asked for within the window, and how many of them got no answer."""
 
-    def __init__(self, lookups: Lookups) -> None:
-        self._lookups = lookups
+    asked: int = 0
+    unanswered: int = 0
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the addresses of `host`, best first and without repeats; raise `NameNotResolvedError`."""
-        if is_literal(host):
-            return (host,)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[tuple[str, ...]] = loop.create_future()
-
-        def deliver(found: tuple[str, ...]) -> None:
-            # A closed loop has nobody left who waits for the answer.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, answer, found)
-
-        self._lookups.ask(host, deliver)
-        found = await answer
-        if not found:
-            raise NameNotResolvedError
-        return found
-
-
-def _resolve(answer: asyncio.Future[tuple[str, ...]], found: tuple[str, ...]) -> None:
-    if not answer.done():
-        answer.set_result(found)
+    @property
+    def failing(self) -> bool:
+        return self.unanswered * 2 > self.asked
 
 
 class DnsHealth:
-    """Tells a name that does not exist from a resolver that does not work.
+    """Decides whose fault it is that a lookup got no answer.
 
-    A failed lookup is `remote`, unless more than half of at least 10 names asked for within the last 10 s failed:
-    then it is `local`. The latest result of each name counts.
+    An answer, also "no such name", shows that the resolver works, so such a lookup is never counted as unanswered.
+    A lookup without an answer is `local`, our resolver's fault, where at least 10 names were asked for within the
+    last 10 s and at least 2 owners, more than half of all who asked, got no answer for most of their names. Owners
+    count once each: the dead names of one owner never excuse the names of another. Otherwise it is `remote`.
+    The latest result of a name counts.
     """
 
     def __init__(self) -> None:
-        self._results: OrderedDict[str, tuple[int, bool]] = OrderedDict()
-        self._failed = 0
+        self._results: OrderedDict[tuple[UUID, str], tuple[int, bool]] = OrderedDict()
+        self._owners: dict[UUID, _Tally] = {}
+        self._failing = 0
 
-    def record(self, host: str, found: bool, now_ns: int) -> None:
-        """Note one lookup at `now_ns` (monotonic)."""
-        self._forget(self._results.pop(host, None))
-        self._results[host] = (now_ns, found)
-        self._failed += not found
+    def record(self, owner: UUID, host: str, *, answered: bool, now_ns: int) -> None:
+        """Note one lookup for `owner` at `now_ns` (monotonic)."""
+        key = (owner, host)
+        if key in self._results:
+            self._forget(key)
+        self._results[key] = (now_ns, answered)
+        self._count(owner, asked=1, unanswered=not answered)
         while next(iter(self._results.values()))[0] < now_ns - WINDOW_NS:
-            self._forget(self._results.popitem(last=False)[1])
+            self._forget(next(iter(self._results)))
 
     def blame(self) -> Blame:
-        """Return whom a lookup that just failed, and was recorded, is blamed on."""
-        if len(self._results) >= MIN_HOSTS and self._failed * 2 > len(self._results):
+        """Whom a lookup is blamed on that just got no answer, and was recorded."""
+        if len(self._results) >= MIN_HOSTS and self._failing >= MIN_OWNERS and self._failing * 2 > len(self._owners):
             return Blame.LOCAL
         return Blame.REMOTE
 
-    def _forget(self, result: tuple[int, bool] | None) -> None:
-        if result is not None:
-            self._failed -= not result[1]
+    def _forget(self, key: tuple[UUID, str]) -> None:
+        _, answered = self._results.pop(key)
+        self._count(key[0], asked=-1, unanswered=-(not answered))
+
+    def _count(self, owner: UUID, *, asked: int, unanswered: int) -> None:
+        tally = self._owners.setdefault(owner, _Tally())
+        self._failing -= tally.failing
+        tally.asked += asked
+        tally.unanswered += unanswered
+        self._failing += tally.failing
+        if not tally.asked:
+            del self._owners[owner]

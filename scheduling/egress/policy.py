@@ -7,7 +7,7 @@ Pure: resolves no name and opens no socket. `judge_address` binds, because it se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
@@ -171,6 +171,23 @@ class EgressPolicy:
                 self._judged.clear()
             self._judged[question] = verdict
         return verdict
+
+    def choose_addresses(self, addresses: Sequence[str], port: int, *, synthetic_target: bool = False) -> list[str]:
+        """Return those of a name's addresses that may be dialled; none where the name is refused.
+
+        A name that has a denied address beside a public one is refused as a whole: it is set up to reach something
+        inside under the cover of something outside. Beside addresses that the operator opened, denied ones are left
+        out, as with `localhost` where only one family is open.
+        """
+        allowed, mixed = [], False
+        for ip in addresses:
+            if self.judge_address(ip, port, synthetic_target=synthetic_target).allowed:
+                allowed.append(ip)
+            else:
+                mixed = True
+        if mixed and any(not is_denied(plain_address(ip_address(ip.partition("%")[0]))) for ip in allowed):
+            return []
+        return allowed
 
     def _judge_address(self, ip: str, port: int, synthetic_target: bool) -> Verdict:
         try:

@@ -13,11 +13,13 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import idna
 
 MAX_URL_LENGTH = 8192
+MAX_LABEL_LENGTH = 63
 
 _URL = re.compile(r"(https?)://([^/?#]*)([^?#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029]")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_JOINERS = "\u200c\u200d"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -82,18 +84,36 @@ def _ipv6_address(text: str) -> IPv6Address:
 
 
 def _ascii_name(host: str) -> str:
-    name = host.lower()
-    if not name.isascii():
-        try:
-            name = idna.encode(name).decode("ascii")
-        except idna.IDNAError:
-            raise TargetError("The host name of the URL is not a valid international name.") from None
+    try:
+        name = host.lower() if host.isascii() else _international_name(host)
+    except ValueError:
+        raise TargetError("The host name of the URL is not a valid international name.") from None
     name = name.removesuffix(".")
     if not name:
         raise TargetError("The URL has no host.")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise TargetError("The host name of the URL is malformed.")
     return name
+
+
+def _international_name(host: str) -> str:
+    """Return the ASCII form that browsers dial for `host` (UTS 46 without transitional processing; WHATWG URL 3.3).
+
+    Mapped first: composed forms, full-width letters, digits and dots, capitals. Raises ValueError.
+    """
+    mapped = idna.uts46_remap(host, std3_rules=False)
+    return ".".join(label if label.isascii() else _ascii_label(label) for label in mapped.split("."))
+
+
+def _ascii_label(label: str) -> str:
+    """Return `xn--...` for one mapped label. Symbols such as emoji pass, as in browsers; IDNA 2008 has none."""
+    if len(label) > MAX_LABEL_LENGTH:
+        raise idna.IDNAError("the label is too long")  # Punycode takes quadratic time
+    idna.check_initial_combiner(label)
+    idna.check_bidi(label)
+    if any(not idna.valid_contextj(label, position) for position, sign in enumerate(label) if sign in _JOINERS):
+        raise idna.InvalidCodepointContext(f"a joiner stands alone in {label!r}")
+    return "xn--" + label.encode("punycode").decode("ascii")
 
 
 def _ipv4_address(name: str) -> IPv4Address | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import json
@@ -16,11 +18,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from scheduling.dispatch import CurlDispatcher, Dispatcher
+from scheduling.dispatch.failures import REJECTED
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress.policy import EgressPolicy
@@ -495,6 +498,72 @@ def test_certificate_that_proves_nothing_is_refused(
     assert outcome.error_message == message
 
 
+def test_certificate_of_tomorrow_is_refused(make_dispatcher: Factory, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "localhost", valid_from=timedelta(days=1), valid_for=timedelta(days=2))
+    with HttpTarget(certificate.server_context()) as target:
+        outcome = run(make_dispatcher(ca_file=str(certificate.ca_file)), a_call(target.url("/", "localhost")))
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "The certificate is not valid yet."
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (ssl.TLSVersion.TLSv1_3, "The server demands a client certificate, and calls carry none."),
+        (
+            ssl.TLSVersion.TLSv1_2,
+            "The server refused the TLS handshake: no cipher in common, or it demands a client certificate.",
+        ),
+    ],
+)
+def test_client_certificate_that_is_demanded_is_named(
+    make_dispatcher: Factory, tmp_path: Path, version: ssl.TLSVersion, message: str
+) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    context = certificate.server_context()
+    context.maximum_version = context.minimum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate.ca_file)
+    with HttpTarget(context) as target:
+        outcome = run(make_dispatcher(ca_file=str(certificate.ca_file)), a_call(target.url("/", "localhost")))
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    # A server may hang up before the request is sent; then its alert is not read.
+    assert outcome.error_message in (message, REJECTED.message)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (48, "client certificate"),
+        (70, "TLS version"),
+        (112, "host name"),
+        (116, "client certificate"),
+        (47, "alert 47"),
+    ],
+)
+def test_alert_of_the_server_is_told_in_words(dispatcher: Dispatcher, number: int, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dispatcher.start(a_call(f"https://127.0.0.1:{server.getsockname()[1]}/"))
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4_096)
+            connection.sendall(bytes([21, 3, 3, 0, 2, 2, number]))
+            (outcome,) = collect(dispatcher, 1)
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert words in (outcome.error_message or "")
+
+
+def test_server_that_hangs_up_in_the_handshake_is_told_in_words(dispatcher: Dispatcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dispatcher.start(a_call(f"https://127.0.0.1:{server.getsockname()[1]}/"))
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4_096)
+        (outcome,) = collect(dispatcher, 1)
+    assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "The server closed the connection during the TLS handshake."
+
+
 def test_server_older_than_tls_1_2_is_refused(make_dispatcher: Factory, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path, "localhost")
     context = certificate.server_context()
@@ -507,6 +576,7 @@ def test_server_older_than_tls_1_2_is_refused(make_dispatcher: Factory, tmp_path
         outcome = run(make_dispatcher(ca_file=str(certificate.ca_file)), a_call(target.url("/", "localhost")))
         assert target.requests == []
     assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "The server speaks no TLS version that is allowed here (1.2 or newer)."
 
 
 def test_plain_http_behind_https_is_a_tls_failure(dispatcher: Dispatcher) -> None:
@@ -517,6 +587,7 @@ def test_plain_http_behind_https_is_a_tls_failure(dispatcher: Dispatcher) -> Non
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             (outcome,) = collect(dispatcher, 1)
     assert failure(outcome) == (ErrorKind.TLS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "The server does not speak TLS on this port."
 
 
 def test_stalled_handshake_ends_at_the_deadline(dispatcher: Dispatcher) -> None:
@@ -739,10 +810,36 @@ def test_every_call_asks_for_the_name_again(scripted: Any, http_target: HttpTarg
     assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
 
 
-def test_denied_addresses_do_not_use_up_the_four_that_are_tried(scripted: Any, http_target: HttpTarget) -> None:
+@pytest.mark.parametrize("count", [5, 12])
+def test_last_of_many_addresses_is_reached(scripted: Any, http_target: HttpTarget, count: int) -> None:
     http_target.route("/", Reply())
-    dispatcher = scripted({"many.example.com": [f"10.0.0.{number}" for number in range(1, 6)] + ["127.0.0.1"]})
+    refusing = [f"127.0.0.{number}" for number in range(2, count + 1)]
+    dispatcher = scripted({"many.example.com": [*refusing, "127.0.0.1"]})
     assert run(dispatcher, a_call(http_target.url("/", "many.example.com"))).ok
+
+
+def test_addresses_that_never_answer_leave_the_others_time(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    with contextlib.ExitStack() as stack:
+        # A listener whose queue is full drops what comes: the connection is neither made nor refused.
+        for number in range(2, 8):
+            full = stack.enter_context(socket.create_server((f"127.0.0.{number}", http_target.port), backlog=0))
+            for _ in range(2):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+        dispatcher = scripted({"many.example.com": [f"127.0.0.{number}" for number in range(2, 8)] + ["127.0.0.1"]})
+        outcome = run(dispatcher, a_call(http_target.url("/", "many.example.com"), timeout_ms=5_000))
+    assert failure(outcome) == (None, None)
+
+
+def test_name_with_a_public_and_a_private_address_is_not_dialled(scripted: Any, http_target: HttpTarget) -> None:
+    http_target.route("/", Reply())
+    dispatcher = scripted({"mixed.example.com": ["127.0.0.1", NOWHERE, "93.184.216.34"]}, EgressPolicy())
+    outcome = run(dispatcher, a_call(http_target.url("/", "mixed.example.com")))
+    assert failure(outcome) == (ErrorKind.DESTINATION_NOT_ALLOWED, Blame.POLICY)
+    assert (outcome.timings.total_ms or 0) < 1_000
+    assert http_target.connections == 0
 
 
 def test_hung_name_does_not_hold_up_the_close(make_dispatcher: Factory) -> None:
@@ -766,10 +863,56 @@ def test_hung_name_does_not_hold_up_the_close(make_dispatcher: Factory) -> None:
         release.set()
 
 
-def test_failed_lookups_are_ours_once_most_names_fail(scripted: Any) -> None:
-    dispatcher = scripted({})
-    blames = [run(dispatcher, a_call(f"http://n{number}.example.com/")).blame for number in range(12)]
-    assert blames == [Blame.REMOTE] * 9 + [Blame.LOCAL] * 3
+def no_answer() -> None:
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+def test_unanswered_lookups_are_ours_once_most_owners_get_no_answer(scripted: Any) -> None:
+    dispatcher = scripted({f"n{number}.example.com": no_answer for number in range(12)})
+    owners = [uuid4() for _ in range(3)]
+    outcomes = [
+        run(dispatcher, a_call(f"http://n{number}.example.com/", owner_id=owners[number % 3])) for number in range(12)
+    ]
+    assert [outcome.blame for outcome in outcomes] == [Blame.REMOTE] * 9 + [Blame.LOCAL] * 3
+    assert {outcome.error_kind for outcome in outcomes} == {ErrorKind.DNS_FAILED}
+
+
+def test_name_that_does_not_exist_is_the_remotes_while_nobody_gets_an_answer(scripted: Any) -> None:
+    dispatcher = scripted({f"n{number}.example.com": no_answer for number in range(30)})
+    for number in range(30):
+        run(dispatcher, a_call(f"http://n{number}.example.com/", owner_id=uuid4()))
+    outcome = run(dispatcher, a_call("http://missing.example.com/"))
+    assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.REMOTE)
+    assert outcome.error_message == "There is no such host name, or it has no address."
+
+
+def test_dead_names_of_one_owner_excuse_no_other_owner(scripted: Any) -> None:
+    dispatcher = scripted({f"n{number}.example.com": no_answer for number in range(41)})
+    for number in range(40):
+        outcome = run(dispatcher, a_call(f"http://n{number}.example.com/"))
+        assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.REMOTE)
+    dispatcher_answers = [
+        run(dispatcher, a_call(f"http://missing{number}.example.com/", owner_id=uuid4())) for number in range(3)
+    ]
+    assert {outcome.blame for outcome in dispatcher_answers} == {Blame.REMOTE}
+    outcome = run(dispatcher, a_call("http://n40.example.com/", owner_id=uuid4()))
+    assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.REMOTE)
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_SYSTEM, "System error"), OSError(errno.EMFILE, "full")])
+def test_lookup_without_a_file_handle_is_our_own_fault(
+    make_dispatcher: Factory, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def getaddrinfo(*_values: object, **_options: object) -> list[Any]:
+        raise error
+
+    def refuse(*_values: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    dispatcher = make_dispatcher(getaddrinfo=getaddrinfo)
+    monkeypatch.setattr("scheduling.dispatch.lookups.os.open", refuse)
+    outcome = run(dispatcher, a_call("http://fine.example.com/"))
+    assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.LOCAL)
 
 
 def test_hung_resolver_for_200_hosts_delays_nobody_else(make_dispatcher: Factory, http_target: HttpTarget) -> None:
@@ -822,18 +965,21 @@ def test_first_address_that_answers_is_used(scripted: Any, http_target: HttpTarg
 
 
 def test_names_that_failed_long_ago_no_longer_count() -> None:
-    health = DnsHealth()
+    health, owners = DnsHealth(), (uuid4(), uuid4())
     for number in range(10):
-        health.record(f"n{number}", False, 0)
+        health.record(owners[number % 2], f"n{number}", answered=False, now_ns=0)
     assert health.blame() is Blame.LOCAL
-    health.record("late", False, WINDOW_NS + 1)
+    health.record(owners[0], "late", answered=False, now_ns=WINDOW_NS + 1)
     assert health.blame() is Blame.REMOTE
 
 
-def test_half_of_the_names_failing_is_still_the_remote() -> None:
-    health = DnsHealth()
+def test_half_of_the_owners_failing_is_still_the_remote() -> None:
+    health, owners = DnsHealth(), [uuid4() for _ in range(4)]
     for number in range(20):
-        health.record(f"n{number}", number % 2 == 0, number)
+        health.record(owners[number % 4], f"n{number}", answered=number % 2 == 0, now_ns=number)
     assert health.blame() is Blame.REMOTE
-    health.record("n0", False, 20)
+    for number in range(0, 20, 4):
+        health.record(owners[0], f"n{number}", answered=False, now_ns=20)
     assert health.blame() is Blame.LOCAL
+    health.record(owners[0], "n0", answered=True, now_ns=21)
+    assert health.blame() is Blame.LOCAL  # most names of this owner are still without an answer

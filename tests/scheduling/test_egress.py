@@ -149,8 +149,12 @@ def test_ordinary_urls_are_allowed(url: str) -> None:
         "http://example..com/",
         "http://-example.com/",
         "http://exam!ple.com/",
-        "http://\uff11\uff12\uff17.0.0.1/",
-        "http://\u200bexample.com/",
+        "http://a\u200db.com/",
+        "http://\u0301a.com/",
+        "http://a\u05d0.com/",
+        "http://ex\uff056dmple.com/",
+        "http://example.com\uff0fpath/",
+        "http://" + "\u00fc" * 8_000,
         "http://1.2.3.256/",
         "http://1.2.3.4.5/",
         "http://08.0.0.1/",
@@ -195,6 +199,62 @@ def test_target_is_normalised() -> None:
     assert (target.scheme, target.host, target.port, target.path) == ("http", "xn--exmple-cua.com", 8080, "/a")
     with pytest.raises(TargetError):
         read_target("nothing")
+
+
+@pytest.mark.parametrize(
+    ("host", "ascii_name"),
+    [
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("B\u00dcCHER.example", "xn--bcher-kva.example"),
+        ("\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com", "example.com"),
+        ("STRA\u1e9eE.de", "xn--strae-oqa.de"),
+        ("stra\u00dfe.de", "xn--strae-oqa.de"),
+        ("\u03c3\u03c2.gr", "xn--3xab.gr"),
+        ("exa\u00admple.com", "example.com"),
+        ("\u200bexample.com", "example.com"),
+        ("\ufb01le.com", "file.com"),
+        ("\u4f8b\u3048\u3002\u30c6\u30b9\u30c8", "xn--r8jz45g.xn--zckzah"),
+        ("\u2603.net", "xn--n3h.net"),
+        ("localhost\u3002", "localhost"),
+    ],
+)
+def test_international_names_are_mapped_as_browsers_map_them(host: str, ascii_name: str) -> None:
+    assert read_target(f"http://{host}/").host == ascii_name
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "\uff11\uff12\uff17.0.0.1",
+        "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460",
+        "127\u30020\u30020\u30021",
+        "\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54",
+        "\uff10\uff587f.1",
+    ],
+)
+def test_mapped_names_are_judged_as_what_is_dialled(host: str) -> None:
+    assert not PUBLIC.judge_url(f"http://{host}/").allowed
+    assert LOOPBACK.judge_url(f"http://{host}/").allowed
+
+
+@pytest.mark.parametrize(
+    ("addresses", "chosen"),
+    [
+        (["93.184.216.34", "93.184.216.35"], ["93.184.216.34", "93.184.216.35"]),
+        (["93.184.216.34", "10.0.0.1"], []),
+        (["10.0.0.1", "93.184.216.34"], []),
+        (["2606:4700::1111", "fd00::1"], []),
+        (["93.184.216.34", "::ffff:10.0.0.1"], []),
+        (["93.184.216.34", "169.254.169.254"], []),
+        (["93.184.216.34", "127.0.0.1"], ["93.184.216.34", "127.0.0.1"]),
+        (["::2", "127.0.0.1", "10.0.0.1"], ["127.0.0.1"]),
+        (["10.0.0.1", "10.0.0.2"], []),
+        (["not an address", "93.184.216.34"], []),
+    ],
+)
+def test_name_with_a_denied_address_beside_a_public_one_is_refused(addresses: list[str], chosen: list[str]) -> None:
+    policy = EgressPolicy.from_settings("127.0.0.0/8")
+    assert policy.choose_addresses(addresses, 80) == chosen
 
 
 # What the operator opens

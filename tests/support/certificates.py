@@ -27,18 +27,24 @@ class Certificate:
         return context
 
 
-def make_certificate(folder: Path, *names: str, valid_for: timedelta = timedelta(days=1)) -> Certificate:
-    """Write a certificate for DNS names and addresses; a negative `valid_for` makes one that has expired."""
+def make_certificate(
+    folder: Path, *names: str, valid_for: timedelta = timedelta(days=1), valid_from: timedelta | None = None
+) -> Certificate:
+    """Write a certificate for DNS names and addresses; a negative `valid_for` makes one that has expired.
+
+    `valid_for` and `valid_from` count from now; `valid_from` None means a day before now or before the end.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     ends = datetime.now(UTC) + valid_for
+    begins = min(datetime.now(UTC), ends) - timedelta(days=1) if valid_from is None else datetime.now(UTC) + valid_from
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(min(datetime.now(UTC), ends) - timedelta(days=1))
+        .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
