@@ -4,6 +4,7 @@ Also where mail and sign-in lead: to SITE_URL, whatever Host a request names.
 """
 
 import logging
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.conf import settings
+from django.db.models.expressions import DatabaseDefault
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -81,6 +83,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             return []
         apps: list[Any] = super().list_apps(request, provider=provider, client_id=client_id)
         return apps
+
+    def serialize_instance(self, instance: Any) -> dict[str, Any]:
+        """The fields as JSON, for the session of a sign-up that asks for more; without what the database fills in."""
+        known = copy(instance)
+        for name, value in vars(instance).items():
+            if isinstance(value, DatabaseDefault):
+                del vars(known)[name]
+        fields: dict[str, Any] = super().serialize_instance(known)
+        return fields
 
     def on_authentication_error(self, request: HttpRequest, provider: Any, **facts: Any) -> None:
         """Logs why a sign-in through a provider failed; the page only says that it did."""

@@ -15,7 +15,16 @@ from cronicorn.logging import Event, log_event
 logger = logging.getLogger(__name__)
 
 # What reading an answer of any shape can raise; a database that is away is not among them.
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, DataError, RequestException)
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    DataError,
+    RequestException,
+)
 
 
 class ProviderMiddleware:

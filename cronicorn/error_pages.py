@@ -3,6 +3,7 @@
 They need neither the database nor a session, since these may be what failed.
 """
 
+import logging
 from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
@@ -10,6 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template import loader
 
 from jobs.api.refusals import plain_response
+
+logger = logging.getLogger(__name__)
 
 _CODES = {
     400: "malformed",
@@ -41,8 +44,8 @@ def error_response(
     try:
         page = loader.render_to_string("error.html", {"title": title, "message": message})
     except Exception:
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
+        # What failed may be what the page needs, such as static files that were not collected.
+        logger.exception("error page")
         page = _PLAIN.format(title=title, message=message)
     return HttpResponse(page, status=status)
 
