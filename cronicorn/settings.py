@@ -1,5 +1,6 @@
 """Django settings, all derived from `cronicorn.env`; nothing else in the project reads the environment."""
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,10 @@ from cronicorn.mail import email_from_url
 from cronicorn.postgres.configuration import database_from_url
 
 ENV = read_environment(variables())
+
+if ENV.ssl_cert_file:
+    # OpenSSL and the HTTP clients read the process environment, not `.env`.
+    os.environ["SSL_CERT_FILE"] = ENV.ssl_cert_file
 
 BASE_DIR: Path = PROJECT_DIR
 DEBUG = ENV.debug
