@@ -145,7 +145,7 @@ def _prepare() -> str:
 
     A password that was made before a fault or an interruption is told at once, because it cannot be shown again.
     """
-    command = [sys.executable, "manage.py", "prepare", "--static"]
+    command = [sys.executable, "manage.py", "prepare", "--static", "--credentials"]
     told: list[str] = []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)  # noqa: S603  our own command
     try:

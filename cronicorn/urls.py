@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
+from accounts.views import SetupView
 from cronicorn.admin import site
 from cronicorn.health import health
 from jobs.api.refusals import not_found
@@ -13,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("jobs.api.urls")),
     path("api/", include("planner.api.urls")),
     re_path(r"^api(?:/[\s\S]*)?\Z", csrf_exempt(not_found)),
+    path("accounts/setup/<str:token>/", SetupView.as_view(), name="setup"),
     path("accounts/", include("allauth.urls")),
     path("", site.urls),
 ]
