@@ -4,11 +4,11 @@
 once. `python -m cronicorn.env example` prints `.env.example`; `... docs` prints `docs/settings.md`.
 """
 
+import base64
 import dataclasses
 import json
 import os
 import re
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +21,8 @@ from dotenv import dotenv_values
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEBUG_SECRET_KEY = "insecure-key-for-debugging-only"
+_PEM_BEGIN = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----")
+_PEM_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([^-]*)-----END (?:TRUSTED )?CERTIFICATE-----")
 _NAMES = re.compile(r"[A-Z][A-Z_]+[A-Z]")
 DEBUG_ENCRYPTION_KEY = "aW5zZWN1cmUta2V5LWZvci1kZWJ1Z2dpbmctb25seSE="
 
@@ -162,14 +164,27 @@ def _certificates(raw: str) -> str:
     path = _path(raw)
     if not path.is_file():
         raise ValueError(f"{path} is not there" if not path.exists() else f"{path} is no file")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(cafile=str(path))
-    except ssl.SSLError:
-        raise ValueError(f"{path} holds no certificate in PEM form") from None
+        text = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    blocks = _PEM_BLOCK.findall(text)
+    if not blocks or len(blocks) != len(_PEM_BEGIN.findall(text)) or not all(_is_der(block) for block in blocks):
+        raise ValueError(f"{path} is not a PEM file of certificates")
     return str(path)
+
+
+def _is_der(block: bytes) -> bool:
+    """Whether the base64 of a PEM block holds a whole DER sequence, as a certificate is one."""
+    try:
+        der = base64.b64decode(b"".join(block.split()), validate=True)
+    except ValueError:
+        return False
+    if len(der) < 100 or der[0] != 0x30:
+        return False
+    size = der[1] & 0x7F if der[1] & 0x80 else 0
+    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
+    return 2 + size + length <= len(der)
 
 
 def setting(

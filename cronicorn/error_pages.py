@@ -42,7 +42,7 @@ def error_response(
         return plain_response(status, code or _CODES.get(status, "error"), message)
     title = HTTPStatus(status).phrase
     try:
-        page = loader.render_to_string("error.html", {"title": title, "message": message})
+        page: str = loader.render_to_string("error.html", {"title": title, "message": message})
     except Exception:
         # What failed may be what the page needs, such as static files that were not collected.
         logger.exception("error page")

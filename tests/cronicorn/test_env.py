@@ -255,12 +255,14 @@ KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
     ("content", "fault"),
     [
         (None, "is not there"),
-        (b"", "no certificate"),
-        (b"\n\n", "no certificate"),
-        (b"certificates", "no certificate"),
-        (b"\x30\x82\x01\x00\xff", "no certificate"),
-        (KEY.encode(), "no certificate"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no certificate"),
+        (b"", "not a PEM file"),
+        (b"\n\n", "not a PEM file"),
+        (b"certificates", "not a PEM file"),
+        (b"\x30\x82\x01\x00\xff", "not a PEM file"),
+        (KEY.encode(), "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC" + b"A" * 400 + b"\n-----END CERTIFICATE-----\n", "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC", "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM file"),
     ],
 )
 def test_a_certificate_file_that_cannot_be_used_is_refused(content: bytes | None, fault: str, tmp_path: Path) -> None:
