@@ -107,3 +107,16 @@ class SigningKey(models.Model):
     class Meta:
         db_table = "signing_keys"
         indexes = [models.Index(fields=["owner", "-created_at"], name="signing_keys_by_owner")]
+
+
+class SetupLink(models.Model):
+    """The link with which the first operator sets the password, once; only a hash of its secret is kept."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="setup_link")
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "setup_links"

@@ -4,9 +4,11 @@
 once. `python -m cronicorn.env example` prints `.env.example`; `... docs` prints `docs/settings.md`.
 """
 
+import base64
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,9 @@ from dotenv import dotenv_values
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEBUG_SECRET_KEY = "insecure-key-for-debugging-only"
+_PEM_BEGIN = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----")
+_PEM_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([^-]*)-----END (?:TRUSTED )?CERTIFICATE-----")
+_NAMES = re.compile(r"[A-Z][A-Z_]+[A-Z]")
 DEBUG_ENCRYPTION_KEY = "aW5zZWN1cmUta2V5LWZvci1kZWJ1Z2dpbmctb25seSE="
 
 
@@ -147,6 +152,41 @@ def _mail_url(raw: str) -> str:
     return raw
 
 
+def _networks(raw: str) -> str:
+    """The networks as written, for `scheduling.egress` to read; `none` is the same as an empty value."""
+    return "" if raw.lower() == "none" else raw
+
+
+def _certificates(raw: str) -> str:
+    """The file as an absolute path, after a look into it: a call that trusts nobody would fail much later."""
+    if not raw:
+        return raw
+    path = _path(raw)
+    if not path.is_file():
+        raise ValueError(f"{path} is not there" if not path.exists() else f"{path} is no file")
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    blocks = _PEM_BLOCK.findall(text)
+    if not blocks or len(blocks) != len(_PEM_BEGIN.findall(text)) or not all(_is_der(block) for block in blocks):
+        raise ValueError(f"{path} is not a PEM file of certificates")
+    return str(path)
+
+
+def _is_der(block: bytes) -> bool:
+    """Whether the base64 of a PEM block holds a whole DER sequence, as a certificate is one."""
+    try:
+        der = base64.b64decode(b"".join(block.split()), validate=True)
+    except ValueError:
+        return False
+    if len(der) < 100 or der[0] != 0x30:
+        return False
+    size = der[1] & 0x7F if der[1] & 0x80 else 0
+    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
+    return 2 + size + length <= len(der)
+
+
 def setting(
     name: str, default: str, parse: Callable[[str], Any], help: str, *, group: str, secret: bool = False
 ) -> Any:
@@ -190,7 +230,8 @@ class Environment:
     email_url: str = setting("EMAIL_URL", "", _mail_url, "smtp://user:password@host:587 (STARTTLS) or smtps://...:465; empty: mail is written to the log.", group="Accounts", secret=True)
     email_from: str = setting("EMAIL_FROM", "cronicorn@localhost", _text, "Sender of mail.", group="Accounts")
 
-    egress_allow: str = setting("EGRESS_ALLOW", "", _text, "Private networks that endpoints may call, as 10.1.2.0/24:8080,127.0.0.1/32.", group="Calls")
+    egress_allow: str = setting("EGRESS_ALLOW", "", _networks, "Private networks that endpoints may call, as 10.1.2.0/24:8080,127.0.0.1/32; none or empty: no private network. Where it is not set at all, scripts/up opens loopback.", group="Calls")
+    ssl_cert_file: str = setting("SSL_CERT_FILE", "", _certificates, "PEM file of all certificate authorities to trust, in place of the system's.", group="Calls")
     synthetic_base_url: str = setting("SYNTHETIC_BASE_URL", "", _origin, "Where the self-test routes are reached by synthetic jobs; empty: http://127.0.0.1:PORT.", group="Calls")
     scheduler_concurrency: int = setting("SCHEDULER_CONCURRENCY", "500", _integer(1, 10_000), "Calls in flight per scheduler process.", group="Calls")
     scheduler_per_host: int = setting("SCHEDULER_PER_HOST", "20", _integer(1, 10_000), "Calls in flight per destination host and scheduler process.", group="Calls")
@@ -228,21 +269,32 @@ class Environment:
 
 def data_dir(environ: Mapping[str, str]) -> Path:
     """The folder that DATA_DIR names, in the given environment or in `.env`."""
-    return _path(environ.get("DATA_DIR") or dotenv_values(PROJECT_DIR / ".env").get("DATA_DIR") or ".data")
+    return _path(named_variables(environ).get("DATA_DIR") or ".data")
+
+
+def named_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a person set, in the process environment or else in `.env`; empty values too, since they are a choice."""
+    own = os.environ if environ is None else environ
+    merged = {**dotenv_values(PROJECT_DIR / ".env"), **own}
+    return {key: (value or "").strip() for key, value in merged.items()}
 
 
 def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The process environment over `.env` over the generated secrets, empty values dropped."""
-    own = dict(os.environ if environ is None else environ)
-    files = {**dotenv_values(data_dir(own) / "secrets.env"), **dotenv_values(PROJECT_DIR / ".env")}
-    merged = {**{key: value for key, value in files.items() if value}, **{k: v for k, v in own.items() if v}}
-    return {key: value.strip() for key, value in merged.items() if value.strip()}
+    """The process environment over `.env` over the generated secrets, empty values dropped.
+
+    An empty value in the process environment also puts aside that of `.env`, but no generated secret.
+    """
+    named = named_variables(environ)
+    secrets = {key: (value or "").strip() for key, value in dotenv_values(data_dir(named) / "secrets.env").items()}
+    merged = {**secrets, **{key: value for key, value in named.items() if value}}
+    return {key: value for key, value in merged.items() if value}
 
 
 def read_environment(values: Mapping[str, str]) -> Environment:
     """Parses the settings. Raises ConfigurationError with every fault at once."""
     faults: list[str] = []
     parsed: dict[str, Any] = {}
+    unusable = set()
     for item in dataclasses.fields(Environment):
         name, raw = item.metadata["name"], values.get(item.metadata["name"], item.metadata["default"])
         try:
@@ -250,8 +302,11 @@ def read_environment(values: Mapping[str, str]) -> Environment:
         except ValueError as fault:
             shown = "its value" if item.metadata["secret"] else repr(raw)
             faults.append(f"{name}: {shown} is not usable: {fault}.")
-    if not faults:
-        faults += _joint_faults(parsed)
+            unusable.add(name)
+            parsed[item.name] = item.metadata["parse"](item.metadata["default"])
+    # Without DEBUG nobody knows what is demanded of the secrets.
+    if "DEBUG" not in unusable:
+        faults += [fault for fault in _joint_faults(parsed) if unusable.isdisjoint(_NAMES.findall(fault))]
     if faults:
         raise ConfigurationError(faults)
     return Environment(**parsed)
@@ -302,7 +357,8 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the process environment, then `.env`, then `.data/secrets.env`. An empty value means the default.",
+        "Read from the process environment, then `.env`, then `.data/secrets.env`. An empty value means the default; in the",
+        "process environment it also puts the value of `.env` aside, as in `OPENAI_API_KEY= scripts/up`.",
         "All faults are reported at once, at start. This page is generated: `python -m cronicorn.env docs`.",
     ]
     group = None

@@ -16,7 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, data_dir, read_environment, variables
+from cronicorn.env import (
+    PROJECT_DIR,
+    ConfigurationError,
+    Environment,
+    data_dir,
+    named_variables,
+    read_environment,
+    variables,
+)
 from cronicorn.postgres.configuration import database_from_url
 from cronicorn.postgres.embedded import embedded_server
 from cronicorn.postgres.errors import EmbeddedPostgresError
@@ -69,9 +77,9 @@ def main() -> int:
         folder = data_dir(os.environ)
         if write_secrets(folder):
             _note(f"New secrets are in {folder / 'secrets.env'}. Keep a copy: encrypted values need them.")
-        if "EGRESS_ALLOW" not in variables():
+        if "EGRESS_ALLOW" not in named_variables():
             os.environ["EGRESS_ALLOW"] = LOOPBACK
-            _note(f"Endpoints may call this machine: EGRESS_ALLOW={LOOPBACK}. Set it yourself to change that.")
+            _note(f"Endpoints may call this machine: EGRESS_ALLOW={LOOPBACK}. EGRESS_ALLOW=none closes it.")
         environment = read_environment(variables())
         os.environ["PYTHONUNBUFFERED"] = "1"
         with _alone(folder), _database(environment):
@@ -137,7 +145,7 @@ def _prepare() -> str:
 
     A password that was made before a fault or an interruption is told at once, because it cannot be shown again.
     """
-    command = [sys.executable, "manage.py", "prepare", "--static"]
+    command = [sys.executable, "manage.py", "prepare", "--static", "--credentials"]
     told: list[str] = []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)  # noqa: S603  our own command
     try:

@@ -32,6 +32,7 @@ class Event(StrEnum):
     CALL_CRASHED = "call_crashed"
     CLOCK_JUMPED = "clock_jumped"
     DATABASE_AWAY = "database_away"
+    SIGN_IN_FAILED = "sign_in_failed"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

@@ -1,5 +1,6 @@
 """Django settings, all derived from `cronicorn.env`; nothing else in the project reads the environment."""
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,10 @@ from cronicorn.mail import email_from_url
 from cronicorn.postgres.configuration import database_from_url
 
 ENV = read_environment(variables())
+
+if ENV.ssl_cert_file:
+    # OpenSSL and the HTTP clients read the process environment, not `.env`.
+    os.environ["SSL_CERT_FILE"] = ENV.ssl_cert_file
 
 BASE_DIR: Path = PROJECT_DIR
 DEBUG = ENV.debug
@@ -57,6 +62,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "cronicorn.middleware.SiteMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -67,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.ProviderMiddleware",
 ]
 
 TEMPLATES = [
@@ -95,11 +102,13 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SITE
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = SECURE_SITE
+SECURE_SSL_HOST = urlsplit(ENV.public_url).netloc
 SECURE_REDIRECT_EXEMPT = [r"^api/synthetic/", r"^api/health$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SITE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SITE
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.behind_proxy else None
 CSRF_TRUSTED_ORIGINS = [ENV.public_url]
+CSRF_FAILURE_VIEW = "cronicorn.error_pages.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # Browsers hold a form to its policy through redirects, so the way to a provider's sign-in page must be open too.
 SIGN_IN_ORIGINS = [

@@ -1,13 +1,12 @@
 """Every address of the site."""
 
-from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
+from accounts.views import SetupView
 from cronicorn.admin import site
 from cronicorn.health import health
-from jobs.api.refusals import not_found, plain_response
+from jobs.api.refusals import not_found
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/health", health),
@@ -15,20 +14,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("jobs.api.urls")),
     path("api/", include("planner.api.urls")),
     re_path(r"^api(?:/[\s\S]*)?\Z", csrf_exempt(not_found)),
+    path("accounts/setup/<str:token>/", SetupView.as_view(), name="setup"),
     path("accounts/", include("allauth.urls")),
     path("", site.urls),
 ]
 
-
-def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answers requests that Django itself refuses, such as those for a foreign host name."""
-    if request.path_info.startswith("/api"):
-        return plain_response(400, "malformed", "The request cannot be read.")
-    return defaults.bad_request(request, exception)
-
-
-def handler500(request: HttpRequest) -> HttpResponse:
-    """Answers what went wrong in us."""
-    if request.path_info.startswith("/api"):
-        return plain_response(500, "internal_error", "Something went wrong; it has been logged.")
-    return defaults.server_error(request)
+handler400 = "cronicorn.error_pages.bad_request"
+handler403 = "cronicorn.error_pages.permission_denied"
+handler404 = "cronicorn.error_pages.page_not_found"
+handler500 = "cronicorn.error_pages.server_error"

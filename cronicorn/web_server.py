@@ -12,7 +12,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the usual place; gunicorn makes
 
 bind = f"{_ENV.bind_address}:{_ENV.port}"
 workers = _ENV.web_workers
-worker_class = "gthread"
+worker_class = "cronicorn.web_worker.Worker"
 # The application is loaded once, before the fork: a fault in it ends the start, and the workers share its memory.
 preload_app = True
 # Above the four places of the slow self-test route, so that it never occupies every thread.

@@ -157,12 +157,14 @@ def resume(*, endpoint_id: UUID, author: Author) -> Endpoint:
 
 
 def run_now(*, endpoint_id: UUID, by: UUID) -> Endpoint:
-    """Asks the scheduler for one run at once. Raises ConflictError under a person's pause or an archive."""
+    """Asks the scheduler for one run at once. Raises ConflictError where nothing may start."""
     with changing(endpoint_id) as (endpoint, now):
         if endpoint.status != EndpointStatus.ACTIVE:
             raise ConflictError("endpoint_not_active", f"The endpoint is {endpoint.status}; resume it first.")
         if endpoint.job.status != JobStatus.ACTIVE:
             raise ConflictError("job_not_active", f"The job is {endpoint.job.status}; resume it first.")
+        if not endpoint.owner_active:
+            raise ConflictError("owner_not_active", "The owner is deactivated; an operator has to activate them first.")
         if endpoint.paused_by == Author.USER and _in_force(endpoint.paused_until, now):
             raise ConflictError("paused_by_a_person", "A person paused this endpoint; resume it first.")
         endpoint.manual_run_at, endpoint.manual_run_by = now, by

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # smoke-test.sh [URL]: is the service up? Asks its health, a self-test route and the database for recent runs.
-# URL is the origin, by default http://127.0.0.1:PORT. Takes less than 5 s; exits 1 and says why when something is wrong.
+# URL is the origin; without it API_URL counts, then http://127.0.0.1:PORT, then port 8000. Takes less than 5 s; exits 1 and says why when something is wrong.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 python=.venv/bin/python
 [ -x "$python" ] || python=python # in a container
-url=${1:-http://127.0.0.1:${PORT:-8000}}
+url=${1:-${API_URL:-http://127.0.0.1:${PORT:-8000}}}
 
 result=0
 # report NAME COMMAND...: runs the command, and says whether it went well.

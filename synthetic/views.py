@@ -16,6 +16,8 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
+from cronicorn.runtime.clock import machine_now
+
 ECHO_MAX_BYTES = 16_384
 SLOW_SECONDS = 5.0
 SLOW_AT_ONCE = 4
@@ -47,15 +49,16 @@ class HealthView(SyntheticView):
     """Always well."""
 
     def get(self, request: HttpRequest) -> JsonResponse:
-        """Answers 200."""
-        return JsonResponse({"status": "ok"})
+        """Answers 200 with the time of this machine."""
+        timestamp = machine_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return JsonResponse({"status": "ok", "timestamp": timestamp})
 
 
 class EchoView(SyntheticView):
     """Gives back what it is sent."""
 
     def post(self, request: HttpRequest) -> JsonResponse:
-        """Answers the JSON document of the body; 400 when it is none, 413 above ECHO_MAX_BYTES."""
+        """Answers the JSON document of the body as `received`; 400 when it is none, 413 above ECHO_MAX_BYTES."""
         try:
             body = request.body
         except RequestDataTooBig:
@@ -67,7 +70,7 @@ class EchoView(SyntheticView):
             document = json.loads(body, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             return fault(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is not a JSON document.")
-        return JsonResponse(document, safe=False)
+        return JsonResponse({"received": document})
 
 
 class SlowView(SyntheticView):

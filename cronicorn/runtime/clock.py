@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -11,6 +11,11 @@ def database_now(cursor: Any) -> datetime:
     cursor.execute("SELECT clock_timestamp()")
     instant: datetime = cursor.fetchone()[0]
     return instant
+
+
+def machine_now() -> datetime:
+    """This machine's wall clock in UTC, for answers that must not touch the database; never for a plan."""
+    return datetime.now(UTC)
 
 
 def monotonic_ns() -> int:

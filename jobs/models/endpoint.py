@@ -105,6 +105,9 @@ class Endpoint(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
+    # False from the moment when the owner is deactivated until `jobs.owners` plans the endpoint anew. Written by
+    # triggers, so that it holds for every way to deactivate a user.
+    owner_active = models.BooleanField(db_default=True, editable=False)
 
     # The request. `headers` is a list of {"name", "secret", "value"}, where the value of a secret one is null and
     # stands in `headers_sealed`, encrypted for this row as {name: value}.
@@ -199,6 +202,7 @@ class Endpoint(models.Model):
             models.Index(fields=["lease_until"], condition=Q(lease_owner__isnull=False), name="endpoints_leased"),
             models.Index(fields=["owner", "-created_at"], name="endpoints_by_owner"),
             models.Index(fields=["last_run_at"], name="endpoints_by_last_run"),
+            models.Index(fields=["owner"], condition=Q(owner_active=False), name="endpoints_of_inactive_owners"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=EndpointStatus.values), name="endpoint_status_is_known"),

@@ -40,7 +40,7 @@ LONGEST_BODY = 65_536
 
 # What the planner may look at, of an endpoint `e` and its job `j`.
 _OPEN = """
-    e.planner_mode <> 'off' AND e.status = 'active' AND j.status = 'active'
+    e.planner_mode <> 'off' AND e.status = 'active' AND e.owner_active AND j.status = 'active'
     AND (e.paused_by IS NULL OR e.paused_by = 'planner' OR e.paused_until <= %(now)s)
     AND (e.analysis_lease_until IS NULL OR e.analysis_lease_until <= %(now)s)
 """

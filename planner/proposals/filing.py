@@ -143,7 +143,9 @@ def standing_of(endpoint: Endpoint, now: datetime, wish: Wish) -> Standing:
     advised = advised_on(endpoint, now)
     return Standing(
         mode=endpoint.planner_mode,
-        active=endpoint.status == EndpointStatus.ACTIVE and endpoint.job.status == JobStatus.ACTIVE,
+        active=endpoint.status == EndpointStatus.ACTIVE
+        and endpoint.job.status == JobStatus.ACTIVE
+        and endpoint.owner_active,
         hold_until=endpoint.planner_hold_until,
         interval=advised.interval,
         oneshot=advised.oneshot,

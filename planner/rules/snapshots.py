@@ -51,7 +51,7 @@ def endpoints_with_recent_runs(after: Place | None, *, heuristics: bool, limit: 
             WHERE e.last_run_at >= coalesce(%(at)s, '-infinity'::timestamptz)
               AND (e.last_run_at, e.id) > (coalesce(%(at)s, '-infinity'::timestamptz), %(id)s)
               AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < e.last_run_at)
-              AND e.planner_mode <> 'off' AND e.status = 'active'
+              AND e.planner_mode <> 'off' AND e.status = 'active' AND e.owner_active
               -- No join and no comparison outside: PostgreSQL would expect few rows, and read and sort all for a batch.
               AND (SELECT j.status = 'active' FROM jobs j WHERE j.id = e.job_id)
               AND (e.rules <> '[]'::jsonb OR e.ai_hint_interval_proposal_id IS NOT NULL

@@ -15,14 +15,14 @@ _RECHECK = f"""
 SELECT h.run_id, e.url, e.host, e.method, e.headers::text, e.headers_sealed, e.body, e.timeout_ms, e.max_response_bytes,
        e.success_criteria::text, e.config_version,
        (e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s) AS lost,
-       (e.status <> 'active' OR j.status <> 'active'
+       (e.status <> 'active' OR j.status <> 'active' OR NOT e.owner_active
         OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')) IS TRUE AS stopped
 FROM UNNEST(%(runs)s::uuid[], %(endpoints)s::uuid[], %(fences)s::bigint[], %(versions)s::integer[],
             %(dues)s::timestamptz[], %(sources)s::text[]) AS h(run_id, endpoint_id, fence, version, due_at, source)
 LEFT JOIN job_endpoints e ON e.id = h.endpoint_id
 LEFT JOIN jobs j ON j.id = e.job_id
 WHERE e.id IS NULL OR e.fence <> h.fence OR e.lease_owner IS DISTINCT FROM %(worker)s
-   OR e.status <> 'active' OR j.status <> 'active' OR e.config_version <> h.version
+   OR e.status <> 'active' OR j.status <> 'active' OR NOT e.owner_active OR e.config_version <> h.version
    OR (e.paused_until > h.due_at AND h.source <> '{Source.MANUAL}')
 """
 

@@ -59,7 +59,8 @@ def put_back(cursor: Any, claims: Mapping[UUID, UsedUp], *, slots: bool) -> None
     `slots` tells that their slots, too, are free again. A press of run-now does not outlive a stop.
     """
     restored = [
-        f"{column} = CASE WHEN e.{next(iter(group))} IS NULL{' AND e.status = $$active$$' if group is _MANUAL else ''}"
+        f"{column} = CASE WHEN e.{next(iter(group))} IS NULL"
+        f"{' AND e.status = $$active$$ AND e.owner_active' if group is _MANUAL else ''}"
         f" THEN b.{column} ELSE e.{column} END"
         for group in _GROUPS
         for column in group

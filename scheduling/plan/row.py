@@ -68,6 +68,7 @@ class PlanRow:
     next_run_at: datetime | None
     next_slot_at: datetime | None
     next_source: str | None
+    owner_active: bool = True
 
 
 def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int) -> EndpointFacts:
@@ -125,6 +126,8 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
 
 
 def _blocked(row: PlanRow) -> str | None:
+    if not row.owner_active:
+        return "its owner is deactivated"
     if row.status != "active":
         return f"the endpoint is {row.status}"
     if row.job_status != "active":

@@ -49,7 +49,7 @@ class EndpointSpec:
         """Its row before the first plan."""
         nothing: dict[str, Any] = dict.fromkeys(PlanRow.__dataclass_fields__)
         counters = dict.fromkeys(("jitter_ms", "retry_limit", "failure_count", "retries_used", "loss_count"), 0)
-        state = {"id": self.id, "status": "active", "job_status": "active", "timezone": "UTC"}
+        state = {"id": self.id, "status": "active", "job_status": "active", "owner_active": True, "timezone": "UTC"}
         times = {"created_at": self.created_at, "anchor_at": self.created_at}
         return PlanRow(**{**nothing, **counters, **state, **times, **self.columns})
 

@@ -21,6 +21,7 @@ from cronicorn.logging import Event, log_event
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
+from jobs.owners import plan_reactivated
 from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Claimed, Reach, claim_due, look_ahead
 from scheduling.ledger.leases import hold_of, reap, release
@@ -42,6 +43,8 @@ AFTER_EMPTY_CLAIM = 0.02
 NEWCOMERS_EVERY, NEWCOMERS_AT_LEAST_EVERY, REST_AFTER_A_LOOK = 0.1, 4.0, 20.0
 # How long a look that found nobody holds.
 ALONE_FOR = 1.0
+# How often a worker looks for owners who are active again, in seconds.
+REACTIVATED_EVERY = 1.0
 CLOCK_STEP = timedelta(seconds=2)
 # With a drain of 25 s a stop takes less than 30.
 LAST_SETTLES, LAST_JOINS = 3.0, 1.0
@@ -84,7 +87,7 @@ class Worker:
         self._book = Book()
         self._waits_for_slot = False
         self._reach = Reach.OLDEST
-        self._newcomers_ns = self._alone_until_ns = 0
+        self._newcomers_ns = self._alone_until_ns = self._reactivated_ns = 0
         self._had_a_turn: set[UUID] = set()
         self.crashed = False
         self._settler = Settler(
@@ -129,6 +132,7 @@ class Worker:
         keepers = [self._thread(loop, done) for loop in (self._keep_loop, self._fence_loop)]
         try:
             self._reap()
+            self._plan_reactivated()
             while self._claim_now() or len(self._book):
                 self._starter.start_due()
                 ended += self._settler.settle_ready(0.1).count
@@ -165,6 +169,7 @@ class Worker:
             self._alarm.reset()
             try:
                 self._reap()
+                self._plan_reactivated()
                 room = self._room()
                 if not room or self._wants_more_than_half():
                     self._claim_newcomers(horizon)
@@ -288,6 +293,12 @@ class Worker:
             log_event(logger, Event.RUN_REAPED, logging.WARNING, **facts, consequence=item.consequence)
             if item.consequence is Consequence.PAUSE:
                 log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
+
+    def _plan_reactivated(self) -> None:
+        """Plans the endpoints of owners who are active again, now and then."""
+        if monotonic_ns() >= self._reactivated_ns:
+            plan_reactivated()
+            self._reactivated_ns = monotonic_ns() + int(REACTIVATED_EVERY * 1e9)
 
     def _room(self) -> int:
         """How many endpoints the next claim may take, whoever they belong to."""

@@ -10,7 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from cronicorn import env
-from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, read_environment, variables
+from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, named_variables, read_environment, variables
+from tests.support.certificates import make_certificate
 
 GOOD = {"SECRET_KEY": "k" * 50, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
 
@@ -94,7 +95,10 @@ def test_an_address_that_cannot_be_read_is_a_fault_of_its_setting(values: dict[s
     assert fault.startswith(f"{next(iter(values))}: ")
 
 
-@pytest.mark.parametrize("setting", ["EGRESS_ALLOW=0.0.0.0/0", "SYNTHETIC_BASE_URL=http://256.1.1.1", "PORT=http"])
+@pytest.mark.parametrize(
+    "setting",
+    ["EGRESS_ALLOW=0.0.0.0/0", "SSL_CERT_FILE=missing.pem", "SYNTHETIC_BASE_URL=http://256.1.1.1", "PORT=http"],
+)
 def test_no_process_starts_with_a_setting_that_cannot_be_used(setting: str, tmp_path: Path) -> None:
     name, _, value = setting.partition("=")
     environment = {**os.environ, **GOOD, "DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "cronicorn.settings"}
@@ -200,3 +204,82 @@ def test_every_fault_of_the_price_table_is_named() -> None:
     (fault,) = faults_of({**GOOD, "AI_PRICES": table})
     for named in ("'a'", "'b'", "'c'", "'d'", "'e' stands twice", "no name", "'f'"):
         assert named in fault
+
+
+@pytest.mark.parametrize(
+    ("own", "dotenv", "named", "value"),
+    [
+        ({}, "", False, None),
+        ({"EGRESS_ALLOW": ""}, "", True, None),
+        ({"EGRESS_ALLOW": " "}, "", True, None),
+        ({}, "EGRESS_ALLOW=\n", True, None),
+        ({}, "EGRESS_ALLOW\n", True, None),
+        ({"EGRESS_ALLOW": ""}, "EGRESS_ALLOW=10.0.0.0/8\n", True, None),
+        ({"EGRESS_ALLOW": "none"}, "EGRESS_ALLOW=10.0.0.0/8\n", True, "none"),
+        ({}, "EGRESS_ALLOW=10.0.0.0/8\n", True, "10.0.0.0/8"),
+    ],
+)
+def test_an_empty_value_is_a_choice_and_differs_from_none_at_all(
+    own: dict[str, str], dotenv: str, named: bool, value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env, "PROJECT_DIR", tmp_path)
+    (tmp_path / ".env").write_text(dotenv)
+    assert ("EGRESS_ALLOW" in named_variables(own)) is named
+    assert variables(own).get("EGRESS_ALLOW") == value
+
+
+@pytest.mark.parametrize("name", [item.metadata["name"] for item in dataclasses.fields(Environment)])
+def test_an_empty_value_in_the_process_environment_puts_dotenv_aside(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env, "PROJECT_DIR", tmp_path)
+    (tmp_path / ".env").write_text(f"{name}=something\n")
+    assert variables({})[name] == "something"
+    assert name not in variables({name: ""})
+
+
+def test_an_empty_value_leaves_the_generated_secrets(tmp_path: Path) -> None:
+    (tmp_path / "secrets.env").write_text("SECRET_KEY=generated\n")
+    assert variables({"DATA_DIR": str(tmp_path), "SECRET_KEY": ""})["SECRET_KEY"] == "generated"
+
+
+@pytest.mark.parametrize("raw", ["none", "None", "NONE", ""])
+def test_no_private_network_can_be_said_with_a_word(raw: str) -> None:
+    assert read_environment({**GOOD, "EGRESS_ALLOW": raw}).egress_allow == ""
+
+
+KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "is not there"),
+        (b"", "not a PEM file"),
+        (b"\n\n", "not a PEM file"),
+        (b"certificates", "not a PEM file"),
+        (b"\x30\x82\x01\x00\xff", "not a PEM file"),
+        (KEY.encode(), "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC" + b"A" * 400 + b"\n-----END CERTIFICATE-----\n", "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC", "not a PEM file"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM file"),
+    ],
+)
+def test_a_certificate_file_that_cannot_be_used_is_refused(content: bytes | None, fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "authorities.pem"
+    if content is not None:
+        file.write_bytes(content)
+    faults = faults_of({**GOOD, "SSL_CERT_FILE": str(file), "PORT": "http", "PLANNER_BACKEND": "openai"})
+    named = {text.partition(":")[0]: text for text in faults}
+    assert named.keys() == {"SSL_CERT_FILE", "PORT", "OPENAI_API_KEY"}, "all faults at once"
+    assert fault in named["SSL_CERT_FILE"]
+
+
+def test_a_folder_is_no_certificate_file(tmp_path: Path) -> None:
+    (fault,) = faults_of({**GOOD, "SSL_CERT_FILE": str(tmp_path)})
+    assert "is no file" in fault
+
+
+def test_a_good_certificate_file_is_accepted(tmp_path: Path) -> None:
+    file = str(make_certificate(tmp_path, "localhost").ca_file)
+    assert read_environment({**GOOD, "SSL_CERT_FILE": file}).ssl_cert_file == file

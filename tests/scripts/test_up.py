@@ -198,6 +198,15 @@ def test_bad_settings_are_named_all_at_once(data_dir: Path) -> None:
         assert up.wait() == 1
 
 
+@pytest.mark.parametrize(("value", "opens"), [(None, True), ("", False), ("none", False), ("10.0.0.0/8", False)])
+def test_loopback_is_open_only_where_nothing_was_said(data_dir: Path, value: str | None, opens: bool) -> None:
+    chosen = {} if value is None else {"EGRESS_ALLOW": value}
+    with Up(data_dir, free_port(), WEB_WORKERS="0", **chosen) as up:
+        up.wait_for("WEB_WORKERS")
+        assert up.wait() == 1
+    assert any("Endpoints may call this machine" in line for line in up.lines) is opens
+
+
 def test_a_second_start_with_the_same_data_is_refused(data_dir: Path) -> None:
     with Up(data_dir, free_port()) as first:
         first.wait_for("^URL: ")

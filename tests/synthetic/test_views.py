@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.http import HttpRequest
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.urls(__name__)
 def test_health_answers_without_login(client: Client) -> None:
     answer = client.get("/api/synthetic/health")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert (answer.status_code, answer.json().keys()) == (200, {"status", "timestamp"})
+    assert answer.json()["status"] == "ok"
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(answer.json()["timestamp"])) < timedelta(minutes=1)
     assert "no-store" in answer["Cache-Control"]
 
 
@@ -26,7 +29,7 @@ def test_echo_gives_back_the_same_document(document: bytes) -> None:
     answer = Client(enforce_csrf_checks=True).post("/api/synthetic/echo", document, content_type="application/json")
 
     assert answer.status_code == 200
-    assert answer.json() == views.json.loads(document)
+    assert answer.json() == {"received": views.json.loads(document)}
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
-"""`manage.py create_first_admin`: the first operator, with a password and an API key that are shown once."""
+"""`manage.py create_first_admin`: the first operator, with a password and an API key, or with a link to set them."""
 
-import secrets
 from typing import Any
 
-from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection, transaction
+from django.urls import reverse
 
-from accounts.keys import make_key
-from accounts.models import ApiKey, Scope, User
+from accounts.models import User
+from accounts.setup import create_operator, issue_link, set_first_password, waits_for_setup
 
 FIRST_EMAIL = "admin@example.com"
 _LOCK = 0x63726F6E  # any number that nothing else in the database locks
@@ -20,33 +20,38 @@ class Command(BaseCommand):
     help = "Create the first operator with a random password and an API key; does nothing when there is an operator."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declares the address."""
+        """Declares the options."""
         parser.add_argument("--email", default=FIRST_EMAIL, help=f"address to sign in with (default {FIRST_EMAIL})")
+        parser.add_argument(
+            "--link", action="store_true", help="print a link that sets the password once, within an hour, instead"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prints `Admin:`, and at the first time `Password:` and `API key:`, each on a line of its own."""
+        """Prints `Admin:`, then `Password:` and `API key:`, or `Set the password`, each on a line of its own.
+
+        An operator whose link was not used gets a new one, or a password; the old link is void then.
+        """
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            known = User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
-            lines = _known(known) if known else _create(options["email"])
+            user = User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
+            if user is None:
+                user = create_operator(options["email"])
+            elif not waits_for_setup(user):
+                self.stdout.write("\n".join(_known(user)))
+                return
+            lines = _with_link(user) if options["link"] else _with_password(user)
         self.stdout.write("\n".join(lines))
 
 
-def _create(email: str) -> list[str]:
-    password = secrets.token_urlsafe(15)
-    # The address counts as verified: its owner is whoever reads this output.
-    user = User.objects.create_superuser(email, password, name="Admin")
-    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-    text, parts = make_key()
-    ApiKey.objects.create(
-        owner=user,
-        name="First key",
-        prefix=parts.prefix,
-        secret_hash=parts.secret_hash,
-        scopes=[Scope.READ, Scope.WRITE],
-    )
-    return [f"Admin: {user.email}", f"Password: {password}", f"API key: {text}"]
+def _with_password(user: User) -> list[str]:
+    password, key = set_first_password(user)
+    return [f"Admin: {user.email}", f"Password: {password}", f"API key: {key}"]
+
+
+def _with_link(user: User) -> list[str]:
+    address = settings.ENV.public_url + reverse("setup", args=[issue_link(user)])
+    return [f"Admin: {user.email}", f"Set the password (once, within an hour): {address}"]
 
 
 def _known(user: User) -> list[str]:

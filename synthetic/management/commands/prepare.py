@@ -19,6 +19,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declares the options."""
         parser.add_argument("--static", action="store_true", help="also collect the static files, where they changed")
+        parser.add_argument(
+            "--credentials",
+            action="store_true",
+            help="print the first operator's password and API key instead of a link; for output that is not kept",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints on standard output what `create_first_admin` says, and the rest on standard error."""
@@ -26,7 +31,8 @@ class Command(BaseCommand):
         self.stderr.write("The database is up to date.")
         if options["static"]:
             self._collect()
-        call_command("create_first_admin", stdout=self.stdout, skip_checks=True)
+        link = not options["credentials"]
+        call_command("create_first_admin", link=link, stdout=self.stdout, skip_checks=True)
         call_command("seed_synthetic", stdout=self.stderr, skip_checks=True)
 
     def _collect(self) -> None:
