@@ -19,10 +19,11 @@ from cronicorn.runtime.clock import database_now
 from jobs.errors import ConflictError, Fault, InvalidInputError
 from jobs.headers import keep_headers
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
-from jobs.replan import replan
-from jobs.services import changing
+from jobs.replan import replan, row_of
+from jobs.services import changing, follow_change
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
+from scheduling.plan.edits import SCHEDULE_COLUMNS
 
 MAX_ENDPOINTS_AT_ONCE = 200
 
@@ -106,7 +107,10 @@ def create_endpoint(*, job_id: UUID, values: Values) -> Endpoint:
 
 
 def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
-    """Changes what is given; a new interval starts its grid from now, and a new baseline replaces the old one."""
+    """Changes what is given; a new interval starts its grid from now, and a new baseline replaces the old one.
+
+    A change of the schedule takes what the old one had planned away; values that are there already change nothing.
+    """
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         cleaned = clean_endpoint(
@@ -116,10 +120,14 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
             cleaned["headers"], cleaned["headers_sealed"] = keep_headers(
                 endpoint.pk, cleaned["headers"], endpoint.headers_sealed
             )
+        old = row_of(endpoint)
         if cleaned.get("baseline_interval_ms", endpoint.baseline_interval_ms) != endpoint.baseline_interval_ms:
             endpoint.anchor_at = now
+        moved = any(cleaned.get(name, getattr(old, name)) != getattr(old, name) for name in SCHEDULE_COLUMNS)
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
+        if moved:
+            follow_change(endpoint, old, now)
         endpoint.config_version += 1
     return endpoint
 

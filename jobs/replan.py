@@ -4,6 +4,7 @@
 `PLAN_ASSIGNMENTS` into its own statement, so that a run costs one new version of its row.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -13,16 +14,22 @@ from django.db import connection, transaction
 
 from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array
 from cronicorn.runtime.clock import database_now
+from jobs.models import Endpoint
 from scheduling.cron.cadence import CronError
 from scheduling.plan.decision import Decision
-from scheduling.plan.governor import plan_next_run
-from scheduling.plan.row import PlanRow, facts_of
+from scheduling.plan.row import PlanRow, plan_row
+from scheduling.plan.uncalled import IDLE, NO_PLAN, Spans, in_call
 
 WAKE_CHANNEL = "cronicorn_schedule"
 
-PLAN_ROW_SELECT = "SELECT " + ", ".join(
-    "j.status" if name == "job_status" else f"e.{name}" for name in PlanRow.__dataclass_fields__
+# An endpoint with nothing due has no slots that could pass.
+UNCALLED_SELECT = (
+    "COALESCE(e.next_decision -> 'uncalled', CASE WHEN e.next_decision ->> 'run_at' IS NULL"
+    f" AND e.next_decision IS NOT NULL THEN '{json.dumps(NO_PLAN)}'::jsonb END)::text"
 )
+_EXPRESSIONS = {"job_status": "j.status", "uncalled": UNCALLED_SELECT}
+PLAN_ROW_COLUMNS = ", ".join(_EXPRESSIONS.get(name, f"e.{name}") for name in PlanRow.__dataclass_fields__)
+PLAN_ROW_SELECT = f"SELECT {PLAN_ROW_COLUMNS}"
 
 # The plan, as assignments from a joined row `p`; the arrays that feed it come from `plan_arrays`. A row that is planned
 # anew waits behind nobody.
@@ -38,15 +45,22 @@ PLAN_ARRAYS = (
 )
 
 
-def plan(row: PlanRow, now: datetime, *, unclaimed: bool) -> Decision:
+def row_of(endpoint: Endpoint) -> PlanRow:
+    """The columns of an endpoint on which its plan rests, as they stand in memory."""
+    names = [name for name in PlanRow.__dataclass_fields__ if name != "job_status"]
+    return PlanRow(job_status=endpoint.job.status, **{name: getattr(endpoint, name) for name in names})
+
+
+def plan(row: PlanRow, now: datetime, *, unclaimed: bool, spans: Spans = IDLE) -> Decision:
     """The governor's decision on a row as it stands. `unclaimed` tells that no worker holds it.
+
+    `spans` tells why slots may have passed uncalled since the plan before.
 
     A schedule that cannot be read here, as with a zone that this machine does not know, or that leads out of the
     calendar has nothing due and says why: one such row must not fail the batch that it is in.
     """
     try:
-        facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms)
-        return plan_next_run(facts, now)
+        return plan_row(row, now, unclaimed=unclaimed, hint_floor_ms=settings.ENV.hint_floor_ms, spans=spans)
     except CronError as error:
         return Decision(None, None, None, f"Nothing is due: the schedule cannot be read. {error}")
     except OverflowError:
@@ -86,7 +100,12 @@ def replan(endpoint_ids: Sequence[UUID]) -> dict[UUID, Decision]:
         )
         rows = [PlanRow(*values) for values in cursor.fetchall()]
         now = database_now(cursor)
-        decisions = [plan(row, now, unclaimed=row.lease_owner is None) for row in rows]
+        decisions = [
+            plan(row, now, unclaimed=True)
+            if row.lease_owner is None
+            else plan(row, now, unclaimed=False, spans=in_call(row.last_started_at))
+            for row in rows
+        ]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}"
             f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",

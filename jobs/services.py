@@ -16,7 +16,9 @@ from cronicorn.runtime.clock import database_now
 from jobs.errors import ConflictError, Fault, InvalidInputError
 from jobs.models import Author, Endpoint, EndpointStatus, JobStatus
 from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS
-from jobs.replan import replan
+from jobs.replan import replan, row_of
+from scheduling.plan.edits import follow_new_schedule
+from scheduling.plan.row import PlanRow
 
 MAX_HINT_TTL_MS = 24 * 3_600_000
 MAX_PAUSE = timedelta(days=366)
@@ -175,10 +177,22 @@ def reset_failures(*, endpoint_id: UUID) -> Endpoint:
     """Clears the streak of failures and starts the interval's grid anew from now."""
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
+        old = row_of(endpoint)
         endpoint.failure_count = endpoint.loss_count = endpoint.retries_used = 0
         endpoint.retry_at = endpoint.retry_slot_at = endpoint.retry_attempt = None
         endpoint.anchor_at = now
+        follow_change(endpoint, old, now)
     return endpoint
+
+
+def follow_change(endpoint: Endpoint, old: PlanRow, now: datetime) -> None:
+    """Makes the plan of a locked endpoint, whose schedule or grid was `old` until now, follow the change."""
+    row = row_of(endpoint)
+    follow_new_schedule(row, old, now)
+    endpoint.next_decision = {**(endpoint.next_decision or {}), "uncalled": row.uncalled}
+    endpoint.schedule_changed_at = row.schedule_changed_at
+    endpoint.next_run_at, endpoint.next_slot_at = row.next_run_at, row.next_slot_at
+    endpoint.next_source = row.next_source
 
 
 def _in_force(until: datetime | None, now: datetime) -> bool:

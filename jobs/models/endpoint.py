@@ -1,6 +1,7 @@
 """The table `job_endpoints`: what is called, how its schedule is bounded, what advice is in force, what comes next."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -10,6 +11,7 @@ from django.db.models.functions import Now
 from accounts.ids import UuidV7
 from jobs.models.job import Job
 from scheduling.plan.decision import Source
+from scheduling.plan.uncalled import NO_PLAN
 
 MIN_INTERVAL_MS = 1_000
 MAX_INTERVAL_MS = 366 * 86_400_000
@@ -62,6 +64,7 @@ class PlannerMode(models.TextChoices):
 CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC))
 INSTANTS = (
     "anchor_at",
+    "schedule_changed_at",
     "created_at",
     "run_once_at",
     "starts_at",
@@ -183,6 +186,8 @@ class Endpoint(models.Model):
     manual_run_by = models.UUIDField(null=True, editable=False)
     loss_count = models.SmallIntegerField(db_default=0, editable=False)
     config_version = models.IntegerField(db_default=1, editable=False)
+    # When the schedule was last changed, by an edit or a reset of its grid; None: never since creation.
+    schedule_changed_at = models.DateTimeField(null=True, editable=False)
 
     # The claim. `lane` is where a due row waits while its owner or host is at its share, as `scheduling.ledger` says.
     lane = models.CharField(max_length=300, db_default="", db_collation="C", editable=False)
@@ -329,6 +334,13 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def uncalled(self) -> dict[str, Any] | None:
+        """The count of slots that passed uncalled, as the plan in force keeps it."""
+        decision = self.next_decision or {}
+        nothing_due = decision and decision.get("run_at") is None
+        return decision.get("uncalled") or (NO_PLAN if nothing_due else None)
 
     @property
     def baseline_kind(self) -> BaselineKind:

@@ -6,6 +6,7 @@ from django.db import models
 from accounts.ids import UuidV7
 from jobs.models.endpoint import Endpoint
 from scheduling.plan.decision import Source
+from scheduling.plan.uncalled import Cause
 
 
 class RunStatus(models.TextChoices):
@@ -17,6 +18,16 @@ class RunStatus(models.TextChoices):
     ABANDONED = "abandoned"
     MISSED = "missed"
     CANCELED = "canceled"
+
+
+class CoalescedCause(models.TextChoices):
+    """Why the slots that a run stands for beside its own were not called; the one behind most of them."""
+
+    LONG_CALL = Cause.LONG_CALL.value, "an earlier call of the endpoint was under way"
+    PAUSE = Cause.PAUSE.value, "the endpoint was paused"
+    WORKER_LOST = Cause.WORKER_LOST.value, "a worker was lost, and its lease ran on"
+    NO_WORKER = Cause.NO_WORKER.value, "no worker was free, or the database was away"
+    RESULT_WAITED = Cause.RESULT_WAITED.value, "the result of the call before could not be stored at once"
 
 
 class Run(models.Model):
@@ -51,6 +62,7 @@ class Run(models.Model):
     late_result = models.JSONField(null=True)
     coalesced_slots = models.IntegerField(db_default=0)
     coalesced_until = models.DateTimeField(null=True)
+    coalesced_cause = models.CharField(max_length=16, choices=CoalescedCause.choices, null=True)
     decision = models.JSONField(null=True)
 
     class Meta:
@@ -63,6 +75,10 @@ class Run(models.Model):
             models.CheckConstraint(condition=models.Q(status__in=RunStatus.values), name="run_status_is_known"),
             models.CheckConstraint(
                 condition=models.Q(source__in=[source.value for source in Source]), name="run_source_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(coalesced_cause__isnull=True) | models.Q(coalesced_cause__in=CoalescedCause.values),
+                name="run_coalesced_cause_is_known",
             ),
             models.CheckConstraint(condition=models.Q(attempt__gte=1), name="run_attempt_counts_from_one"),
             models.CheckConstraint(

@@ -56,6 +56,8 @@ class Claim:
     config_version: int
     claimed_at: datetime
     signing_keys: list[list[str]]
+    schedule_changed_at: datetime | None
+    uncalled: str | None
     used_up: UsedUp
 
 
@@ -188,9 +190,11 @@ claimed AS (
 ),
 started AS (
     INSERT INTO runs (endpoint_id, owner_id, scheduled_for, due_at, attempt, source, status, claimed_at, worker, fence,
-                      decision)
+                      decision, coalesced_slots, coalesced_until, coalesced_cause)
     SELECT id, owner_id, next_slot_at, next_run_at, next_attempt, next_source, '{RunStatus.RUNNING}', claimed_at,
-           lease_owner, fence, next_decision
+           lease_owner, fence, next_decision, COALESCE((next_decision #>> '{{uncalled,slots}}')::integer, 0),
+           CASE WHEN next_decision #> '{{uncalled,slots}}' IS NOT NULL THEN next_slot_at END,
+           next_decision #>> '{{uncalled,cause}}'
     FROM claimed
     ON CONFLICT DO NOTHING
     RETURNING id, endpoint_id
@@ -201,7 +205,8 @@ SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c
        ARRAY(SELECT ARRAY[k.id::text, k.sealed] FROM signing_keys k
              WHERE k.owner_id = c.owner_id AND (k.retires_at IS NULL OR k.retires_at > c.claimed_at)
              ORDER BY k.created_at DESC, k.id DESC),
-       c.started_before, c.slot_before, c.retries_before, c.consumed,
+       c.schedule_changed_at, (c.next_decision -> 'uncalled')::text, c.started_before, c.slot_before,
+       c.retries_before, c.consumed,
        c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
@@ -264,7 +269,7 @@ def claim_due(
                 "left": list(left.values()),
             },
         )
-        rows = [(_claim(values[:25]), Grid(*values[25:])) for values in cursor.fetchall()]
+        rows = [(_claim(values[:27]), Grid(*values[27:])) for values in cursor.fetchall()]
         late = {slot.run_id: slot for claim, grid in rows if (slot := _late(claim, grid)) is not None}
         if late:
             lateslots.write(cursor, list(late.values()), rows[0][0].claimed_at)
@@ -291,6 +296,7 @@ def _late(claim: Claim, grid: Grid) -> LateSlot | None:
         now=claim.claimed_at,
         grid=grid,
         used_up=claim.used_up,
+        uncalled=claim.uncalled,
     )
 
 

@@ -1,5 +1,6 @@
 """Slots that passed before their claim: folded into one run, or written off. Set-based SQL inside the claim."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from scheduling.cron.cadence import Cadence, CronError, parse_cadence
 from scheduling.ledger.usedup import UsedUp, put_back
 from scheduling.plan.row import OVERDUE_SOURCES, PlanRow
 from scheduling.plan.tardiness import Tardy, judge_tardiness
+from scheduling.plan.uncalled import Cause, Uncalled, main_cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,15 @@ class LateSlot:
     endpoint_id: UUID
     tardy: Tardy
     used_up: UsedUp
+    uncalled: str | None
+
+    @property
+    def cause(self) -> str | None:
+        """The main cause of all that the run stands for."""
+        causes = Uncalled.from_json(json.loads(self.uncalled)).causes if self.uncalled is not None else {}
+        # A missed slot itself passed for this cause too.
+        causes[Cause.NO_WORKER] = causes.get(Cause.NO_WORKER, 0) + self.tardy.folded + self.tardy.missed
+        return main_cause(causes).value
 
 
 def judge(
@@ -54,6 +65,7 @@ def judge(
     now: datetime,
     grid: Grid,
     used_up: UsedUp,
+    uncalled: str | None,
 ) -> LateSlot | None:
     """Looks at a run that is claimed at `now`; None when it is in time, or stands for no slot of the grid."""
     if source not in OVERDUE_SOURCES:
@@ -72,18 +84,20 @@ def judge(
     except (ArithmeticError, ValueError):
         # A row whose times no calendar holds must not fail the batch that it is in.
         return None
-    return LateSlot(run_id, endpoint_id, tardy, used_up) if tardy is not None else None
+    return LateSlot(run_id, endpoint_id, tardy, used_up, uncalled) if tardy is not None else None
 
 
 def write(cursor: Any, late: Sequence[LateSlot], now: datetime) -> None:
     """Moves late runs to the latest slot; those beyond their grace end as missed, their endpoints are planned on."""
     cursor.execute(
         f"""
-        UPDATE runs r SET scheduled_for = p.scheduled_for, coalesced_slots = p.folded, coalesced_until = p.latest,
+        UPDATE runs r SET scheduled_for = p.scheduled_for, coalesced_slots = r.coalesced_slots + p.folded,
+            coalesced_until = p.latest, coalesced_cause = p.cause,
             status = CASE WHEN p.missed THEN '{RunStatus.MISSED}' ELSE r.status END,
             decision = r.decision || jsonb_build_object('sentence', concat(r.decision ->> 'sentence', ' ', p.words))
-        FROM UNNEST(%s::uuid[], %s::timestamptz[], %s::integer[], %s::timestamptz[], %s::boolean[], %s::text[])
-            AS p(id, scheduled_for, folded, latest, missed, words)
+        FROM UNNEST(%s::uuid[], %s::timestamptz[], %s::integer[], %s::timestamptz[], %s::boolean[], %s::text[],
+                    %s::text[])
+            AS p(id, scheduled_for, folded, latest, missed, cause, words)
         WHERE r.id = p.id
         """,
         [
@@ -92,6 +106,7 @@ def write(cursor: Any, late: Sequence[LateSlot], now: datetime) -> None:
             [slot.tardy.folded for slot in late],
             [slot.tardy.latest_at for slot in late],
             [slot.tardy.missed for slot in late],
+            [slot.cause for slot in late],
             [slot.tardy.words for slot in late],
         ],
     )

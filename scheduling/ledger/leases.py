@@ -1,5 +1,6 @@
 """Leases after the claim: prolonged, given back, or taken from workers that were lost. Set-based SQL."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,9 @@ from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.ledger.claims import Claim
 from scheduling.ledger.usedup import put_back
+from scheduling.plan.edits import due_by_schedule, plan_given_back
 from scheduling.plan.row import Consequence, PlanRow, apply_loss
+from scheduling.plan.uncalled import LOST
 
 # An endpoint under one fence: what a worker holds is still the same hold only while both are.
 Hold = tuple[UUID, int]
@@ -98,58 +101,100 @@ def reap(*, in_hand: Sequence[UUID] = (), limit: int = 100) -> list[Reaped]:
             " ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
             [uuid_array(in_hand), limit],
         )
-        locked = [row[0] for row in cursor.fetchall()]
-        if not locked:
-            return []
-        # By a later statement, which also sees a job that was resumed just before the lock.
-        cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
-            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
-            [locked],
-        )
-        found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
-        abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
-        now = database_now(cursor)
-        reaped = []
-        for row, owner, policy in found:
-            run_id, slot_at, attempt = abandoned.get(row.id, (None, None, 0))
-            skip = policy == WorkerLossPolicy.SKIP
-            consequence = apply_loss(row, slot_at=slot_at, attempt=attempt, skip=skip, now=now)
-            reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
-        rows = [row for row, *_ in found]
-        decisions = [plan(row, now, unclaimed=False) for row in rows]
-        cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
-            " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
-            " pause_reason = p.pause_reason,"
-            " paused_by = CASE WHEN p.paused_by_system THEN 'system' ELSE e.paused_by END,"
-            " pause_proposal_id = CASE WHEN p.paused_by_system THEN NULL ELSE e.pause_proposal_id END"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::smallint[], %s::timestamptz[], %s::text[], %s::boolean[])"
-            f" AS p(id, {PLAN_COLUMNS}, loss_count, paused_until, pause_reason, paused_by_system)"
-            " WHERE e.id = p.id",
-            [
-                [row.id for row in rows],
-                *plan_arrays(rows, decisions),
-                [row.loss_count for row in rows],
-                [row.paused_until for row in rows],
-                [row.pause_reason for row in rows],
-                [item.consequence is Consequence.PAUSE for item in reaped],
-            ],
-        )
+        return _take_back(cursor, [row[0] for row in cursor.fetchall()])
+
+
+def holds_of(worker: str) -> frozenset[Hold]:
+    """Everything that is leased to a worker."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, fence FROM job_endpoints WHERE lease_owner = %s", [worker])
+        return frozenset(cursor.fetchall())
+
+
+def reap_own(*, worker: str, holds: Collection[Hold]) -> list[Reaped]:
+    """Takes back what is leased to the caller without its knowledge, whose calls it does not make; as `reap` does.
+
+    The call may have been made: by a claim that a database without its last commits has forgotten to be settled.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        free, _ = _lock_held(cursor, worker, holds)
+        return _take_back(cursor, sorted(endpoint for endpoint, _ in free))
+
+
+def _take_back(cursor: Any, locked: list[UUID]) -> list[Reaped]:
+    """Ends the leases of locked endpoints and plans what follows."""
+    if not locked:
+        return []
+    # By a later statement, which also sees a job that was resumed just before the lock.
+    cursor.execute(
+        f"{PLAN_ROW_SELECT}, e.lease_owner, e.on_worker_loss"
+        " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s)",
+        [locked],
+    )
+    found = [(PlanRow(*values), owner, policy) for *values, owner, policy in cursor.fetchall()]
+    abandoned = _abandon_running(cursor, [row.id for row, *_ in found])
+    now = database_now(cursor)
+    reaped = []
+    for row, owner, policy in found:
+        lost = abandoned.get(row.id)
+        run_id, slot_at, attempt = (lost.run_id, lost.slot_at, lost.attempt) if lost else (None, None, 0)
+        skip = policy == WorkerLossPolicy.SKIP or (lost is not None and _superseded(row, lost))
+        consequence = apply_loss(row, slot_at=slot_at, attempt=attempt, skip=skip, now=now)
+        reaped.append(Reaped(row.id, run_id, slot_at, owner, row.loss_count, consequence))
+    rows = [row for row, *_ in found]
+    decisions = [plan(row, now, unclaimed=False, spans=LOST) for row in rows]
+    cursor.execute(
+        f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,"
+        " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
+        " pause_reason = p.pause_reason,"
+        " paused_by = CASE WHEN p.paused_by_system THEN 'system' ELSE e.paused_by END,"
+        " pause_proposal_id = CASE WHEN p.paused_by_system THEN NULL ELSE e.pause_proposal_id END"
+        f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::smallint[], %s::timestamptz[], %s::text[], %s::boolean[])"
+        f" AS p(id, {PLAN_COLUMNS}, loss_count, paused_until, pause_reason, paused_by_system)"
+        " WHERE e.id = p.id",
+        [
+            [row.id for row in rows],
+            *plan_arrays(rows, decisions),
+            [row.loss_count for row in rows],
+            [row.paused_until for row in rows],
+            [row.pause_reason for row in rows],
+            [item.consequence is Consequence.PAUSE for item in reaped],
+        ],
+    )
     return reaped
 
 
-def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, tuple[UUID, datetime, int]]:
+@dataclass(frozen=True, slots=True)
+class _Abandoned:
+    """A run that was under way when its lease ended."""
+
+    run_id: UUID
+    slot_at: datetime
+    attempt: int
+    source: str
+    claimed_at: datetime
+    due_at: datetime
+
+
+def _superseded(row: PlanRow, lost: _Abandoned) -> bool:
+    """Whether the schedule changed between a claim and its slot, and has the slot no more: then nothing is repeated."""
+    changed_at = row.schedule_changed_at
+    if changed_at is None or not lost.claimed_at <= changed_at < lost.due_at:
+        return False
+    return due_by_schedule(row, slot_at=lost.slot_at, source=lost.source, due_at=lost.due_at) is None
+
+
+def _abandon_running(cursor: Any, endpoint_ids: list[UUID]) -> dict[UUID, _Abandoned]:
     cursor.execute(
         f"""
         UPDATE runs SET status = '{RunStatus.ABANDONED}', finished_at = clock_timestamp(), error_kind = 'worker_lost',
             error_message = 'The worker that held this call was lost; the call may or may not have been made.'
         WHERE endpoint_id = ANY(%s) AND status = '{RunStatus.RUNNING}'
-        RETURNING endpoint_id, id, scheduled_for, attempt
+        RETURNING endpoint_id, id, scheduled_for, attempt, source, claimed_at, due_at
         """,
         [endpoint_ids],
     )
-    return {endpoint: (run, slot, attempt) for endpoint, run, slot, attempt in cursor.fetchall()}
+    return {endpoint: _Abandoned(*values) for endpoint, *values in cursor.fetchall()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +234,18 @@ def release(*, worker: str, claims: Sequence[Claim]) -> Released:
             [[claim.run_id for claim in unused.values()]],
         )
         _abandon_running(cursor, [claim.endpoint_id for claim in ours.values() if claim.run_id is None])
+        now = database_now(cursor)
         for row in rows:
             claim = unused.get(row.id)
+            if claim is not None and claim.uncalled is not None:
+                # What its run would have told of is there again, beside what a change of the schedule counted since.
+                row.uncalled = json.loads(claim.uncalled)
+            if claim is not None and row.schedule_changed_at != claim.schedule_changed_at:
+                plan_given_back(row, slot_at=claim.slot_at, source=claim.source, due_at=claim.due_at, now=now)
             # A plan made during the claim looked past its slot, or past the latest of those that it folded into one.
-            if claim is not None and (row.next_run_at is None or row.next_run_at > claim.due_at):
+            elif claim is not None and (row.next_run_at is None or row.next_run_at > claim.due_at):
                 row.next_run_at = max(claim.due_at, claim.slot_at)
                 row.next_slot_at, row.next_source = claim.slot_at, claim.source
-        now = database_now(cursor)
         decisions = [plan(row, now, unclaimed=True) for row in rows]
         cursor.execute(
             f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL"

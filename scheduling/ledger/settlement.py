@@ -22,6 +22,7 @@ from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SE
 from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.plan.decision import Decision
 from scheduling.plan.row import PlanRow, apply_giving_up, apply_outcome
+from scheduling.plan.uncalled import in_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,10 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
     for row, result in held:
         _apply_result(row, result, now)
     rows = [row for row, _ in held]
-    decisions = [plan(row, now, unclaimed=False) for row in rows]
+    decisions = [
+        plan(row, now, unclaimed=False, spans=in_call(result.started_at or result.finished_at, result.finished_at))
+        for row, result in held
+    ]
     cursor.execute(
         f"""
         UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,

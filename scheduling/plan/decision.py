@@ -52,7 +52,8 @@ class Decision:
     """When an endpoint runs next and why.
 
     `run_at` is when a worker starts the call, `slot_at` the planned time that the call serves; both are None when
-    nothing is due, and then `sentence` says why. `attempt` counts the calls of one slot from 1.
+    nothing is due, and then `sentence` says why. `attempt` counts the calls of one slot from 1. `uncalled` is the count
+    of slots that passed before, as `scheduling.plan.uncalled` stores it.
     """
 
     run_at: datetime | None
@@ -63,11 +64,12 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
     inputs: dict[str, Any] = field(default_factory=dict)
     drop_retry: bool = False
+    uncalled: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The stored form: what the endpoint keeps as next_decision and the run as decision."""
         run_at = _text(self.run_at)
-        return {
+        stored = {
             "run_at": run_at,
             "slot_at": run_at if self.slot_at is self.run_at else _text(self.slot_at),
             "source": str(self.source) if self.source else None,
@@ -76,6 +78,7 @@ class Decision:
             "candidates": [candidate.to_json() for candidate in self.candidates],
             "inputs": self.inputs,
         }
+        return stored if self.uncalled is None else {**stored, "uncalled": self.uncalled}
 
 
 def _text(instant: datetime | None) -> str | None:

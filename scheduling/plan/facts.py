@@ -86,6 +86,7 @@ class EndpointFacts:
     retry: Retry | None = None
     manual_run_at: datetime | None = None
     overdue: Overdue | None = None
+    schedule_changed_at: datetime | None = None
 
     @property
     def is_done(self) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "OneShotHint",
     "Overdue",
     "Retry",
+    "baseline_slot_after",
     "grid_slot_after",
     "plan_next_run",
     "planner_floor_ms",
@@ -79,6 +80,15 @@ def plan_next_run(facts: EndpointFacts, now: datetime) -> Decision:
 def grid_slot_after(anchor: datetime, interval: timedelta, after: datetime) -> datetime:
     """The first instant of the grid `anchor + n * interval` strictly after the given one."""
     return anchor + ((after - anchor) // interval + 1) * interval
+
+
+def baseline_slot_after(facts: EndpointFacts, after: datetime) -> tuple[datetime, datetime] | None:
+    """The first slot of the baseline after an instant and after the last slot, and when its run is due.
+
+    Back-off and window count; hints, retries and run-now do not. None where no slot is left.
+    """
+    option = _covered(facts, _baseline(facts, after, after + facts.jitter), [])
+    return (option.slot_at, option.run_at) if option is not None else None
 
 
 def planner_floor_ms(facts: EndpointFacts) -> int:

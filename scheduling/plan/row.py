@@ -4,9 +4,11 @@ Settling and reaping change a `PlanRow` and plan from it; nothing here reads or 
 `apply_claim` say what the SQL of `jobs.replan` and `scheduling.ledger.claims` does to these columns.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from scheduling.cron.cadence import parse_cadence
@@ -14,7 +16,9 @@ from scheduling.exchange.outcome import Blame, Outcome
 from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
 from scheduling.plan.decision import Decision, Source
 from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.governor import plan_next_run
 from scheduling.plan.tardiness import Tardy, judge_tardiness
+from scheduling.plan.uncalled import IDLE, NO_PLAN, Spans, with_uncalled
 
 OVERDUE_SOURCES = frozenset(
     {Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX, Source.PAUSED}
@@ -69,6 +73,13 @@ class PlanRow:
     next_slot_at: datetime | None
     next_source: str | None
     owner_active: bool = True
+    schedule_changed_at: datetime | None = None
+    uncalled: Any = None
+
+    def __post_init__(self) -> None:
+        # The database gives it as text.
+        if isinstance(self.uncalled, str):
+            self.uncalled = json.loads(self.uncalled)
 
 
 def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int) -> EndpointFacts:
@@ -122,7 +133,17 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         retry=retry,
         manual_run_at=row.manual_run_at,
         overdue=overdue,
+        schedule_changed_at=row.schedule_changed_at,
     )
+
+
+def plan_row(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int, spans: Spans = IDLE) -> Decision:
+    """The governor's decision on a row as it stands, with the count of slots that passed uncalled.
+
+    `spans` tells why slots may have passed since the plan in force until now.
+    """
+    facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=hint_floor_ms)
+    return with_uncalled(plan_next_run(facts, now), facts, now, row.uncalled, spans)
 
 
 def _blocked(row: PlanRow) -> str | None:
@@ -139,6 +160,7 @@ def apply_plan(row: PlanRow, decision: Decision) -> None:
     """Changes the row to what is planned; a decision that dropped the retry clears it."""
     row.next_run_at, row.next_slot_at = decision.run_at, decision.slot_at
     row.next_source = decision.source.value if decision.source is not None else None
+    row.uncalled = decision.uncalled or (NO_PLAN if decision.run_at is None else None)
     if decision.drop_retry:
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
 

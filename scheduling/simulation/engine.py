@@ -1,6 +1,6 @@
 """Plays a scenario on a virtual clock, with the very functions that plan and settle in production. Pure.
 
-Planning is `plan_next_run`, results are `apply_outcome`, claims are `apply_claim`; here are only the clock, the heap of
+Planning is `plan_row`, results are `apply_outcome`, claims are `apply_claim`; here are only the clock, the heap of
 what comes next, and the dice. At one instant, calls end first, then events take effect, then the adviser is woken,
 then due runs start; there is always a free worker, except in an outage. The same scenario gives the same runs, on any
 machine.
@@ -13,9 +13,9 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from scheduling.exchange.outcome import Outcome
-from scheduling.plan.decision import Decision, Source
-from scheduling.plan.governor import plan_next_run
-from scheduling.plan.row import PlanRow, apply_claim, apply_outcome, apply_plan, facts_of
+from scheduling.plan.decision import Source
+from scheduling.plan.row import PlanRow, apply_claim, apply_outcome, apply_plan, plan_row
+from scheduling.plan.uncalled import IDLE, Spans, in_call
 from scheduling.simulation.scenario import Change, EndpointSpec, Scenario
 from scheduling.simulation.tally import EndpointTally, Report, Tally
 from scheduling.simulation.targets import ModelledTarget, Target
@@ -101,6 +101,7 @@ class _Player:
     next_attempt: int = 1
     plan_number: int = 0
     slot_at: datetime | None = None
+    started_at: datetime | None = None
     attempt: int = 1
     pending: Outcome | None = None
     run: SimulatedRun | None = None
@@ -170,7 +171,10 @@ class _Simulation:
         row = self._players[number].row
         self._tally.before_change(name, self.now)
         change.apply(row, self.now)
-        self._plan(number, self.now, unclaimed=row.lease_owner is None)
+        if row.lease_owner is None:
+            self._plan(number, self.now, unclaimed=True)
+        else:
+            self._plan(number, self.now, unclaimed=False, spans=in_call(row.last_started_at))
 
     def wake(self, at: datetime) -> None:
         """Wakes the adviser at a time that is not over."""
@@ -197,7 +201,7 @@ class _Simulation:
                 return
             player.tally.folded += tardy.folded
             slot_at = tardy.latest_at
-        player.slot_at, player.attempt = slot_at, player.next_attempt
+        player.slot_at, player.started_at, player.attempt = slot_at, now, player.next_attempt
         player.pending, duration = player.target.answer(now)
         heappush(self._heap, (now + duration, _SETTLE, number, 0))
         player.tally.add(source, due_at, now, ok=player.pending.ok)
@@ -215,15 +219,14 @@ class _Simulation:
         assert player.slot_at is not None
         row.lease_owner = player.pending = None
         apply_outcome(row, outcome, slot_at=player.slot_at, attempt=player.attempt, now=now)
-        self._plan(number, now, unclaimed=False)
+        self._plan(number, now, unclaimed=False, spans=in_call(player.started_at, now))
         if self._adviser is not None and player.run is not None:
             self._adviser.settled(player.run, outcome)
 
-    def _plan(self, number: int, now: datetime, *, unclaimed: bool) -> None:
+    def _plan(self, number: int, now: datetime, *, unclaimed: bool, spans: Spans = IDLE) -> None:
         player = self._players[number]
         row = player.row
-        facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=self._scenario.hint_floor_ms)
-        decision: Decision = plan_next_run(facts, now)
+        decision = plan_row(row, now, unclaimed=unclaimed, hint_floor_ms=self._scenario.hint_floor_ms, spans=spans)
         apply_plan(row, decision)
         player.next_attempt = decision.attempt
         player.plan_number += 1

@@ -5,11 +5,13 @@ plays them.
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduling.plan.edits import SCHEDULE_COLUMNS, follow_new_schedule
 from scheduling.plan.row import PlanRow
 
 BASELINES = ("baseline_interval_ms", "baseline_cron", "run_once_at")
@@ -137,9 +139,11 @@ class ResetFailures:
     """Clears the streak of failures and starts the interval's grid anew."""
 
     def apply(self, row: PlanRow, now: datetime) -> None:
+        old = copy(row)
         row.failure_count = row.loss_count = row.retries_used = 0
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
         row.anchor_at = now
+        follow_new_schedule(row, old, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class Edit:
     columns: Mapping[str, Any]
 
     def apply(self, row: PlanRow, now: datetime) -> None:
+        old = copy(row)
         if any(name in self.columns for name in BASELINES):
             interval_ms = self.columns.get("baseline_interval_ms")
             if interval_ms != row.baseline_interval_ms:
@@ -156,6 +161,8 @@ class Edit:
             row.baseline_interval_ms = row.baseline_cron = row.run_once_at = None
         for name, value in self.columns.items():
             setattr(row, name, value)
+        if any(getattr(row, name) != getattr(old, name) for name in SCHEDULE_COLUMNS):
+            follow_new_schedule(row, old, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,6 +33,30 @@ class Book:
         self._lock = threading.Lock()
         self._entries: dict[UUID, InHand] = {}
         self._unsent: list[Outcome] = []
+        self._claims_begun = self._claims_ended = 0
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Encloses a claim, from before its statement until all that it returned is in the book, or given back."""
+        with self._lock:
+            self._claims_begun += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claims_ended += 1
+
+    @property
+    def claims_begun(self) -> int:
+        """How many claims have begun so far."""
+        with self._lock:
+            return self._claims_begun
+
+    @property
+    def claims_ended(self) -> int:
+        """How many claims are over. They come one after the other."""
+        with self._lock:
+            return self._claims_ended
 
     def __len__(self) -> int:
         with self._lock:

@@ -15,7 +15,8 @@ from jobs.models import WorkerKind
 from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Claim
 from scheduling.ledger.gate import recheck
-from scheduling.ledger.leases import Hold, hold_of, release, renew
+from scheduling.ledger.leases import Hold, Reaped, hold_of, holds_of, reap_own, release, renew
+from scheduling.plan.row import Consequence
 from scheduling.worker.book import Book, InHand
 from scheduling.worker.starter import Starter
 
@@ -24,6 +25,17 @@ logger = logging.getLogger(__name__)
 BEAT_EVERY = 5.0
 CHECK_EVERY = 0.2
 AGAIN_AFTER = 2.0
+# After a failure the database may still be committing, or be another one: so often it is looked at again.
+LOOKS_AFTER_A_FAILURE = 3
+
+
+def log_reaped(reaped: Iterable[Reaped]) -> None:
+    """Writes what was taken from lost workers to the log."""
+    for item in reaped:
+        facts = {"endpoint": item.endpoint_id, "run": item.run_id, "lost_worker": item.worker, "losses": item.losses}
+        log_event(logger, Event.RUN_REAPED, logging.WARNING, **facts, consequence=item.consequence)
+        if item.consequence is Consequence.PAUSE:
+            log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
 
 
 class Keeper:
@@ -34,6 +46,10 @@ class Keeper:
     cancels its calls first of all. A statement may hang for as long as a network swallows packets: then
     `fence_overdue`, called by a thread that needs no database, is what cancels. `on_freed` is called when calls left
     the book without having started, so that their slots can be filled.
+
+    Leases in this worker's name that it does not know of are given up at once: a claim whose answer was lost, or one
+    that a database without its last commits holds for settled calls. Each was looked at after the end of every claim
+    that may have taken it.
     """
 
     def __init__(
@@ -58,6 +74,10 @@ class Keeper:
         self._on_freed = on_freed
         self._renewed_at = self._tried_again_at = self._beaten_at = float("-inf")
         self._missed: set[UUID] = set()
+        self._looked_at = float("-inf")
+        self._looks_wanted = 0
+        self._suspects: frozenset[Hold] = frozenset()
+        self._suspects_from = 0
         self._withdrawing = threading.Lock()
         self._withdrawn: dict[Hold, Claim] = {}
 
@@ -68,6 +88,7 @@ class Keeper:
         try:
             self._renew_due(now)
             self._recheck_waiting()
+            self._give_up_forgotten(now)
             if now - self._beaten_at >= BEAT_EVERY:
                 facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
                 beat(worker=self._worker, kind=WorkerKind.SCHEDULER, facts=facts)
@@ -76,6 +97,11 @@ class Keeper:
         except Error as error:
             log_event(logger, Event.RENEW_FAILED, logging.WARNING, worker=self._worker, error=str(error).strip())
             connection.close()
+            self.look_for_forgotten()
+
+    def look_for_forgotten(self) -> None:
+        """Has the next ticks look for leases in this worker's name that it does not know of. Safe from any thread."""
+        self._looks_wanted = LOOKS_AFTER_A_FAILURE
 
     def give_back(self, claims: Iterable[Claim]) -> None:
         """Has claims that were not called released by the ticks to come. Safe from any thread."""
@@ -134,9 +160,32 @@ class Keeper:
         self._forget([run_id for run_id in found.lost if self._starter.withdraw(run_id)])
         for claim in found.edited:
             self._starter.edit(claim)
-        for run_id in found.stopped:
+        for run_id in (*found.stopped, *found.moved):
             if self._starter.withdraw(run_id):
                 self.give_back([waiting[run_id]])
+
+    def _give_up_forgotten(self, now: float) -> None:
+        """Looks for unknown leases every third of a lease and after failures, and gives up those that stay unknown."""
+        if self._suspects:
+            # A claim that was under way at the look may have put them into the book since.
+            if self._book.claims_ended < self._suspects_from:
+                return
+            forgotten, self._suspects = self._suspects - self._known(), frozenset()
+            if forgotten:
+                log_reaped(reap_own(worker=self._worker, holds=forgotten))
+                self._on_freed()
+        wait = AGAIN_AFTER if self._looks_wanted < LOOKS_AFTER_A_FAILURE else 0.0
+        if now - self._looked_at < (wait if self._looks_wanted else self._lease / 3):
+            return
+        self._suspects = holds_of(self._worker) - self._known()
+        self._suspects_from = self._book.claims_begun
+        self._looked_at, self._looks_wanted = now, max(self._looks_wanted - 1, 0)
+
+    def _known(self) -> frozenset[Hold]:
+        """What this worker knows that it holds."""
+        with self._withdrawing:
+            withdrawn = frozenset(self._withdrawn)
+        return withdrawn | {hold_of(entry.claim) for entry in self._book.entries().values()}
 
     def _release_withdrawn(self) -> None:
         """Gives withdrawn claims back; what is locked, or fails with the database, is left for the next tick."""

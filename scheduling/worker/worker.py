@@ -26,10 +26,9 @@ from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Claimed, Reach, claim_due, look_ahead
 from scheduling.ledger.leases import hold_of, reap, release
 from scheduling.ledger.shares import Share, newcomers_share, regular_share, reserve_of
-from scheduling.plan.row import Consequence
 from scheduling.worker.alarm import Alarm
 from scheduling.worker.book import Book, InHand
-from scheduling.worker.keeper import CHECK_EVERY, Keeper
+from scheduling.worker.keeper import CHECK_EVERY, Keeper, log_reaped
 from scheduling.worker.listener import listen
 from scheduling.worker.settler import Settler
 from scheduling.worker.starter import Starter
@@ -283,16 +282,7 @@ class Worker:
             log_event(logger, Event.CLOCK_JUMPED, logging.WARNING, worker=self.name, seconds=jump.total_seconds())
 
     def _reap(self) -> None:
-        for item in reap(in_hand=[entry.claim.endpoint_id for entry in self._book.entries().values()]):
-            facts = {
-                "endpoint": item.endpoint_id,
-                "run": item.run_id,
-                "lost_worker": item.worker,
-                "losses": item.losses,
-            }
-            log_event(logger, Event.RUN_REAPED, logging.WARNING, **facts, consequence=item.consequence)
-            if item.consequence is Consequence.PAUSE:
-                log_event(logger, Event.ENDPOINT_PAUSED, logging.ERROR, **facts)
+        log_reaped(reap(in_hand=[entry.claim.endpoint_id for entry in self._book.entries().values()]))
 
     def _plan_reactivated(self) -> None:
         """Plans the endpoints of owners who are active again, now and then."""
@@ -342,7 +332,15 @@ class Worker:
         return len(claims)
 
     def _claim(self, horizon: timedelta, room: int, share: Share, reach: Reach) -> Claimed:
-        """Claims and queues the calls."""
+        """Claims and queues the calls. After a failure the claim may stand: the keeper looks for what it left."""
+        with self._book.claiming():
+            try:
+                return self._claim_and_queue(horizon, room, share, reach)
+            except Error:
+                self._keeper.look_for_forgotten()
+                raise
+
+    def _claim_and_queue(self, horizon: timedelta, room: int, share: Share, reach: Reach) -> Claimed:
         secured_at, sent_ns = boot_seconds(), monotonic_ns()
         claims = claim_due(
             worker=self.name,

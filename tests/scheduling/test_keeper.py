@@ -10,11 +10,11 @@ from django.db import connection
 
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds
 from jobs import services
-from jobs.models import Author, Endpoint, Run
+from jobs.models import Author, Endpoint, Run, RunStatus
 from scheduling.dispatch import CurlDispatcher
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import ErrorKind
-from scheduling.ledger.claims import claim_due
+from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.leases import reap
 from scheduling.worker import keeper as keeper_module
 from scheduling.worker.book import Book, InHand
@@ -268,3 +268,65 @@ def test_lease_that_was_not_renewed_is_given_up_before_its_end(hands: Hands, cap
     (entry,) = hands.book.entries().values()
     assert entry.given_up
     assert [record.message for record in caplog.records] == ["lease_lost"]
+
+
+def claim_all() -> list[Claim]:
+    return claim_due(worker="w1", limit=10, lease=timedelta(seconds=LEASE), horizon=timedelta(minutes=1))
+
+
+def test_lease_in_its_own_name_that_the_worker_does_not_know_is_given_up_at_once(
+    hands: Hands, make_due: MakeDue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A claim whose answer was lost, or one that is back because the database lost its last commits."""
+    forgotten, foreign = make_due(baseline_interval_ms=3_600_000), make_due()
+    (slot_at, *_) = {item.slot_at for item in claim_all() if item.endpoint_id == forgotten.pk}
+    Endpoint.objects.filter(pk=foreign.pk).update(lease_owner="w2")
+    hands.keeper.tick()
+    hands.keeper.tick()
+    forgotten.refresh_from_db()
+    assert (forgotten.lease_owner, forgotten.next_slot_at, forgotten.next_attempt) == (None, slot_at, 2)
+    assert Run.objects.get(endpoint=forgotten).status == RunStatus.ABANDONED
+    assert Endpoint.objects.get(pk=foreign.pk).lease_owner == "w2"
+    assert [record.getMessage() for record in caplog.records] == ["run_reaped"]
+    assert hands.freed
+
+
+def test_claim_that_is_still_being_made_is_not_taken_for_a_forgotten_one(hands: Hands, make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=3_600_000)
+    with hands.book.claiming():
+        (claim,) = claim_all()
+        for _ in range(3):
+            hands.keeper.look_for_forgotten()
+            hands.keeper.tick()
+        hands.clock.observe(claim.claimed_at, time.monotonic_ns(), time.monotonic_ns())
+        hands.starter.add(InHand(claim, boot_seconds()))
+    for _ in range(3):
+        hands.keeper.look_for_forgotten()
+        hands.keeper.tick()
+    assert Endpoint.objects.get().lease_owner == "w1"
+    assert Run.objects.get(endpoint=endpoint).status == RunStatus.RUNNING
+
+
+def test_claim_that_failed_although_it_stands_is_given_up_when_it_has_ended(hands: Hands, make_due: MakeDue) -> None:
+    make_due(baseline_interval_ms=3_600_000)
+    hands.keeper.tick()
+    with hands.book.claiming():
+        claim_all()
+        hands.keeper.look_for_forgotten()
+        hands.keeper.tick()
+        hands.keeper.tick()
+        assert Endpoint.objects.get().lease_owner == "w1"
+    hands.keeper.tick()
+    assert Endpoint.objects.get().lease_owner is None
+
+
+def test_claim_that_waits_to_be_given_back_is_not_forgotten(hands: Hands, make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=3_600_000)
+    hands.keeper.give_back(claim_all())
+    with locked(endpoint):
+        for _ in range(3):
+            hands.keeper.look_for_forgotten()
+            hands.keeper.tick()
+    hands.keeper.tick()
+    endpoint.refresh_from_db()
+    assert (endpoint.lease_owner, endpoint.next_attempt, Run.objects.count()) == (None, 1, 0)

@@ -236,6 +236,22 @@ def test_edit_between_the_claim_and_the_slot_is_what_gets_called(
     assert [request.path for request in target.requests] == ["/new"]
 
 
+def test_schedule_that_changes_between_the_claim_and_the_slot_is_called_at_its_new_slot_only(
+    start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
+) -> None:
+    start_scheduler()
+    old = now() + timedelta(seconds=4)
+    new = old + timedelta(seconds=2)
+    endpoint = make_endpoint(url=target.route("/ok", Reply(200)), run_once_at=old)
+    eventually(lambda: Run.objects.filter(status=RunStatus.RUNNING).exists())
+    authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"run_once_at": new})
+    eventually(ended(1))
+    run = Run.objects.get()
+    assert (run.scheduled_for, run.attempt, len(target.requests)) == (new, 1, 1)
+    assert run.lateness_ms is not None
+    assert 0 <= run.lateness_ms < 2_000
+
+
 def test_slow_endpoint_delays_none_of_a_thousand_fast_ones(
     start_scheduler: Start, target: HttpTarget, now: Callable[[], datetime]
 ) -> None:

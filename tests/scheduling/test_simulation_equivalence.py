@@ -1,7 +1,7 @@
 """Each step of a simulation leaves the row that the real services, claims and settlements leave."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -127,7 +127,8 @@ class Mirror:
         self.clock.stand(run.finished_at)
         assert self.claim is not None
         fields: dict[str, Any] = {} if outcome.ok else FAILURE
-        settled = settle(worker=WORKER, results=[result_of(self.claim, **fields)])
+        result = replace(result_of(self.claim, **fields), started_at=run.started_at, finished_at=run.finished_at)
+        settled = settle(worker=WORKER, results=[result])
         assert settled.accepted
         self.claim = None
         self.compare(f"settled, {outcome.ok=}")

@@ -1,0 +1,269 @@
+"""Slots of the baseline that passed and were never called: counted with each plan, for the next run to tell of. Pure.
+
+The count rides in the decision. A plan made at some moment adds the slots that have passed since the last slot, or
+since an earlier plan counted. It leaves out what was no slot at the time: while an interval hint or a back-off was in
+force, while the endpoint or its job was stopped, and before the last change of the schedule. Slots inside a pause
+count. The next run of a new slot takes the count; a repeat does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from scheduling.plan.decision import Decision, Source
+from scheduling.plan.facts import EndpointFacts
+from scheduling.plan.governor import TICK, baseline_slot_after
+from scheduling.plan.tardiness import judge_tardiness
+
+
+class Cause(StrEnum):
+    """Why a slot passed without a call."""
+
+    LONG_CALL = "long_call"
+    PAUSE = "pause"
+    WORKER_LOST = "worker_lost"
+    NO_WORKER = "no_worker"
+    RESULT_WAITED = "result_waited"
+
+
+_WORDS = {
+    Cause.LONG_CALL: "in a long call",
+    Cause.PAUSE: "in a pause",
+    Cause.WORKER_LOST: "after the loss of a worker",
+    Cause.NO_WORKER: "without a free worker",
+    Cause.RESULT_WAITED: "while a result waited to be stored",
+}
+
+# The stored form while nothing is due: no slot can pass.
+NO_PLAN: dict[str, Any] = {"stopped": True}
+
+# Up to when slots passed for which cause, in the order of time; None is up to now.
+Spans = Sequence[tuple[datetime | None, Cause]]
+IDLE: Spans = ((None, Cause.NO_WORKER),)
+LOST: Spans = ((None, Cause.WORKER_LOST),)
+
+
+def in_call(started_at: datetime | None, finished_at: datetime | None = None) -> Spans:
+    """The causes around a call: before its start, during it, and after its end until its result is stored."""
+    waited = ((started_at, Cause.NO_WORKER),) if started_at is not None else ()
+    return (*waited, (finished_at, Cause.LONG_CALL), (None, Cause.RESULT_WAITED))
+
+
+@dataclass(frozen=True, slots=True)
+class Uncalled:
+    """What passed after the slot `after`, counted up to `through`, and what holds since the plan that counted.
+
+    `ahead` are slots inside a pause that is still to end before the planned run. Until `paced_until` an interval hint
+    or a back-off stands in the place of slots; until `pause_until` nothing starts. `stopped`: nothing is due.
+    """
+
+    after: datetime | None
+    through: datetime | None
+    counts: Mapping[Cause, int] = field(default_factory=dict)
+    ahead: int = 0
+    paced_until: datetime | None = None
+    pause_until: datetime | None = None
+    stopped: bool = False
+
+    @property
+    def causes(self) -> dict[Cause, int]:
+        """All that the next run stands for, by cause."""
+        found = dict(self.counts)
+        if self.ahead:
+            found[Cause.PAUSE] = found.get(Cause.PAUSE, 0) + self.ahead
+        return found
+
+    def to_json(self, *, taken: bool) -> dict[str, Any]:
+        """The stored form; `slots` and `cause` are there where the planned run takes them."""
+        values: dict[str, Any] = {}
+        if taken and (causes := self.causes):
+            values |= {"slots": sum(causes.values()), "cause": main_cause(causes).value}
+        values |= {"after": _text(self.after), "through": _text(self.through)}
+        if self.counts:
+            values["counts"] = {cause.value: count for cause, count in self.counts.items()}
+        if self.ahead:
+            values["ahead"] = self.ahead
+        if self.paced_until is not None:
+            values["paced_until"] = _text(self.paced_until)
+        if self.pause_until is not None:
+            values["pause_until"] = _text(self.pause_until)
+        if self.stopped:
+            values["stopped"] = True
+        return values
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Uncalled":
+        """The stored form, read."""
+        return cls(
+            after=_instant(stored.get("after")),
+            through=_instant(stored.get("through")),
+            counts={Cause(cause): count for cause, count in stored.get("counts", {}).items()},
+            ahead=stored.get("ahead", 0),
+            paced_until=_instant(stored.get("paced_until")),
+            pause_until=_instant(stored.get("pause_until")),
+            stopped=stored.get("stopped", False),
+        )
+
+
+def main_cause(causes: Mapping[Cause, int]) -> Cause:
+    """The cause of most of the slots; of several the one that was counted last."""
+    most = max(causes.values())
+    return [cause for cause, count in causes.items() if count == most][-1]
+
+
+def with_uncalled(
+    decision: Decision, facts: EndpointFacts, now: datetime, before: Mapping[str, Any] | None, spans: Spans
+) -> Decision:
+    """The decision with the count of uncalled slots; `before` is that of the plan in force until now, as stored."""
+    previous = Uncalled.from_json(before) if before is not None else None
+    counted = _count(decision, facts, now, previous, spans)
+    if counted is None:
+        return decision
+    taken = decision.source is not None and decision.source is not Source.RETRY
+    sentence = decision.sentence
+    if taken and (causes := counted.causes):
+        sentence = f"{sentence} {uncalled_words(causes)}"
+    return replace(decision, sentence=sentence, uncalled=counted.to_json(taken=taken))
+
+
+def carried(facts: EndpointFacts, now: datetime, before: Mapping[str, Any] | None, spans: Spans) -> dict[str, Any]:
+    """The count of what passed up to now under a schedule that is about to change, as stored."""
+    previous = Uncalled.from_json(before) if before is not None else None
+    lower = _counted_through(facts, now, previous)
+    through = _settled_through(facts, now)
+    counts = _added(facts, lower, through, previous, spans)
+    kept = previous or Uncalled(None, None)
+    return replace(kept, after=facts.last_slot_at, through=through, counts=counts, ahead=0).to_json(taken=False)
+
+
+def uncalled_words(causes: Mapping[Cause, int]) -> str:
+    """What the decision's sentence says of uncalled slots."""
+    total = sum(causes.values())
+    slots = "1 earlier slot that is" if total == 1 else f"{total} earlier slots that are"
+    if len(causes) == 1:
+        return f"It also stands for {slots} not called: {_WORDS[next(iter(causes))]}."
+    parts = [f"{count} {_WORDS[cause]}" for cause, count in causes.items()]
+    return f"It also stands for {slots} not called: {', '.join(parts)}."
+
+
+def _count(
+    decision: Decision, facts: EndpointFacts, now: datetime, previous: Uncalled | None, spans: Spans
+) -> Uncalled | None:
+    """None where a later plan can count from the last slot on and finds the same."""
+    paced_until = _paced_until(facts, now)
+    pause_until = facts.paused_until if facts.paused_until is not None and facts.paused_until > now else None
+    lower, through = _counted_through(facts, now, previous), _settled_through(facts, now)
+    counts = _added(facts, lower, through, previous, spans)
+    if decision.run_at is None:
+        return Uncalled(facts.last_slot_at, _latest(lower, through), counts, stopped=True) if counts else None
+    ahead = 0
+    if decision.source is Source.PAUSED and pause_until is not None and decision.slot_at is not None:
+        begin = _latest(lower, through, paced_until - TICK if paced_until is not None else None)
+        ahead = sum(_passed(facts, begin, decision.slot_at - TICK, ((None, Cause.PAUSE),)).values())
+    continues = previous is not None and (
+        previous.paced_until is not None or previous.stopped or previous.after == facts.last_slot_at
+    )
+    if not (counts or ahead or paced_until or pause_until or continues):
+        return None
+    return Uncalled(facts.last_slot_at, _latest(lower, through), counts, ahead, paced_until, pause_until)
+
+
+def _paced_until(facts: EndpointFacts, now: datetime) -> datetime | None:
+    """The end of the interval hint that is in force, or of the back-off after failures: until then no slot is due."""
+    if facts.run_once_at is not None:
+        return None
+    hint = facts.interval_hint
+    ends = [hint.expires_at] if hint is not None and hint.expires_at is not None else []
+    if facts.failure_count and facts.last_slot_at is not None:
+        waits_for = baseline_slot_after(facts, facts.last_slot_at)
+        usual = baseline_slot_after(replace(facts, failure_count=0), facts.last_slot_at)
+        if waits_for is not None and waits_for != usual:
+            ends.append(waits_for[0])
+    until = max(ends, default=now)
+    return until if until > now else None
+
+
+def _counted_through(facts: EndpointFacts, now: datetime, previous: Uncalled | None) -> datetime | None:
+    """Up to when every slot is accounted for: served, counted, or none at the time."""
+    lower = _latest(facts.last_slot_at, facts.schedule_changed_at)
+    if previous is None:
+        return lower
+    if previous.after == facts.last_slot_at:
+        lower = _latest(lower, previous.through)
+    if previous.stopped:
+        lower = _latest(lower, _settled_through(facts, now))
+    elif previous.paced_until is not None:
+        lower = _latest(lower, min(previous.paced_until - TICK, now))
+    return lower
+
+
+def _settled_through(facts: EndpointFacts, now: datetime) -> datetime:
+    """Up to when no slot will be called any more: those that are due wait, and those with jitter are still to come."""
+    passed = now - facts.jitter
+    if facts.overdue is None or facts.blocked is not None:
+        return passed
+    return min(passed, facts.overdue.slot_at - TICK)
+
+
+def _added(
+    facts: EndpointFacts, lower: datetime | None, through: datetime, previous: Uncalled | None, spans: Spans
+) -> dict[Cause, int]:
+    """The counts so far and those of the slots in (lower, through]."""
+    counts: dict[Cause, int] = {}
+    if previous is not None and previous.after == facts.last_slot_at:
+        counts.update(previous.counts)
+    if previous is not None and previous.pause_until is not None and spans is IDLE:
+        spans = ((previous.pause_until - TICK, Cause.PAUSE), *IDLE)
+    for cause, count in _passed(facts, lower, through, spans).items():
+        counts[cause] = counts.get(cause, 0) + count
+    return counts
+
+
+def _passed(facts: EndpointFacts, lower: datetime | None, through: datetime, spans: Spans) -> dict[Cause, int]:
+    """How many slots of the baseline lie in (lower, through], by cause."""
+    if facts.run_once_at is not None:
+        return {}
+    begin = lower if lower is not None else facts.created_at if facts.interval_ms is None else facts.anchor_at
+    if through <= begin:
+        return {}
+    first = baseline_slot_after(facts, begin)
+    if first is None or first[0] > through:
+        return {}
+    found: dict[Cause, int] = {}
+    before = 0
+    for until, cause in spans:
+        count = _slots_from(facts, first[0], through if until is None else min(until, through))
+        if count > before:
+            found[cause] = found.get(cause, 0) + count - before
+            before = count
+    return found
+
+
+def _slots_from(facts: EndpointFacts, first: datetime, until: datetime) -> int:
+    """How many slots lie in [first, until]; `first` is one."""
+    if until < first:
+        return 0
+    tardy = judge_tardiness(
+        slot_at=first,
+        now=until,
+        interval_ms=facts.interval_ms,
+        anchor_at=facts.anchor_at,
+        cadence=facts.cadence,
+        ends_at=facts.ends_at,
+        grace_ms=None,
+    )
+    return 1 if tardy is None else 1 + tardy.folded
+
+
+def _latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant is not None), default=None)
+
+
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant is not None else None
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None
