@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
+from cronicorn.database_url import libpq_parameters
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEBUG_SECRET_KEY = "insecure-key-for-debugging-only"
 DEBUG_ENCRYPTION_KEY = "aW5zZWN1cmUta2V5LWZvci1kZWJ1Z2dpbmctb25seSE="
@@ -136,8 +138,8 @@ def _web_url(raw: str) -> str:
 
 
 def _postgres_url(raw: str) -> str:
-    if raw and not _is_url(raw, "postgres", "postgresql"):
-        raise ValueError("write postgresql://user:password@host:5432/name; no other engine is supported")
+    if raw:
+        libpq_parameters(raw)
     return raw
 
 
@@ -173,8 +175,8 @@ class Environment:
     log_format: str = setting("LOG_FORMAT", "text", _one_of("text", "json"), "Shape of log lines.", group="Core")
     log_level: str = setting("LOG_LEVEL", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "Lowest level that is logged.", group="Core")
 
-    database_url: str = setting("DATABASE_URL", "", _postgres_url, "postgresql://user:password@host:5432/name; empty: the embedded PostgreSQL under DATA_DIR.", group="Database", secret=True)
-    database_url_direct: str = setting("DATABASE_URL_DIRECT", "", _postgres_url, "A connection past a pooler, for LISTEN; empty: DATABASE_URL.", group="Database", secret=True)
+    database_url: str = setting("DATABASE_URL", "", _postgres_url, "postgresql://user:password@host:5432/name, several hosts as h1:5432,h2:5432; empty: the embedded PostgreSQL under DATA_DIR.", group="Database", secret=True)
+    database_url_direct: str = setting("DATABASE_URL_DIRECT", "", _postgres_url, "A connection past a pooler, for LISTEN and migrations; empty: DATABASE_URL.", group="Database", secret=True)
     data_dir: Path = setting("DATA_DIR", ".data", _path, "Folder of the embedded PostgreSQL and of the generated secrets.", group="Database")
     database_durable: bool = setting("DATABASE_DURABLE", "true", _boolean, "Whether the embedded PostgreSQL waits for the disk; false only for tests.", group="Database")
 

@@ -32,6 +32,9 @@ class Event(StrEnum):
     CALL_CRASHED = "call_crashed"
     CLOCK_JUMPED = "clock_jumped"
     DATABASE_AWAY = "database_away"
+    DATABASE_AWAITED = "database_awaited"
+    BOUNDS_MISSING = "bounds_missing"
+    WAKE_UPS_OFF = "wake_ups_off"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

@@ -1,12 +1,16 @@
 """Every address of the site."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from cronicorn.admin import site
 from cronicorn.health import health
+from cronicorn.postgres.sqlstate import drop_connection, unavailable_reason
 from jobs.api.refusals import not_found, plain_response
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -28,7 +32,13 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Answers what went wrong in us."""
+    """Answers what went wrong in us, and 503 where the database cannot serve the request for now."""
+    reason = unavailable_reason(sys.exc_info()[1])
+    if reason is not None:
+        drop_connection()
+        if request.path_info.startswith("/api"):
+            return plain_response(503, "database_unavailable", reason)
+        return HttpResponse(render_to_string("503.html", {"reason": reason}), status=503)
     if request.path_info.startswith("/api"):
         return plain_response(500, "internal_error", "Something went wrong; it has been logged.")
     return defaults.server_error(request)

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from cronicorn.logging import Event, log_event
+from cronicorn.postgres.readiness import await_database
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
@@ -65,6 +66,10 @@ class Command(BaseCommand):
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
         stop = Stop()
+        stop.install()
+        await_database(stop)
+        if stop.requested():
+            return
         worker = Worker(
             name=worker_name(WorkerKind.SCHEDULER),
             dispatcher=CurlDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
@@ -77,7 +82,6 @@ class Command(BaseCommand):
             ),
             stop=stop,
         )
-        stop.install()
         if settings.DEBUG:
             # Django would keep the statements of each thread, megabytes of bodies included.
             type(connection).queries_limit = 0
