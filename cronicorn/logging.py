@@ -35,6 +35,8 @@ class Event(StrEnum):
     DATABASE_AWAITED = "database_awaited"
     BOUNDS_MISSING = "bounds_missing"
     WAKE_UPS_OFF = "wake_ups_off"
+    PULSE_UNWRITTEN = "pulse_unwritten"
+    FILES_EXHAUSTED = "files_exhausted"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

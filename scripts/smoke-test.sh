@@ -19,7 +19,8 @@ report() {
         result=1
     fi
 }
-report "public health" "$python" -m cronicorn.probe "${url%/}/api/health" 1.5
+# Strict: calls have to be made, too.
+report "public health" "$python" -m cronicorn.probe "${url%/}/api/health?strict" 1.5
 report "synthetic health" "$python" -m cronicorn.probe "${url%/}/api/synthetic/health" 1.5
 report "recent runs" "$python" manage.py synthetic_health --recent
 exit $result

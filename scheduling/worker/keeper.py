@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import Error, connection
@@ -33,7 +34,7 @@ class Keeper:
     that goes on while the process or the machine is stopped, so that a worker that wakes after its lease ran out
     cancels its calls first of all. A statement may hang for as long as a network swallows packets: then
     `fence_overdue`, called by a thread that needs no database, is what cancels. `on_freed` is called when calls left
-    the book without having started, so that their slots can be filled.
+    the book without having started, so that their slots can be filled. `facts` are added to the heartbeat.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Keeper:
         usable_for: float,
         concurrency: int,
         on_freed: Callable[[], None] = lambda: None,
+        facts: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._worker = worker
         self._dispatcher = dispatcher
@@ -56,6 +58,7 @@ class Keeper:
         self._usable_for = usable_for
         self._concurrency = concurrency
         self._on_freed = on_freed
+        self._facts = facts
         self._renewed_at = self._tried_again_at = self._beaten_at = float("-inf")
         self._missed: set[UUID] = set()
         self._withdrawing = threading.Lock()
@@ -69,7 +72,7 @@ class Keeper:
             self._renew_due(now)
             self._recheck_waiting()
             if now - self._beaten_at >= BEAT_EVERY:
-                facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
+                facts = {"in_hand": len(self._book), "concurrency": self._concurrency, **self._facts()}
                 beat(worker=self._worker, kind=WorkerKind.SCHEDULER, facts=facts)
                 self._beaten_at = now
             self._release_withdrawn()

@@ -12,6 +12,7 @@ from django.db import connection
 from cronicorn.logging import Event, log_event
 from cronicorn.postgres.sqlstate import Remedy, remedy_of
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
+from cronicorn.runtime.progress import Progress
 from cronicorn.runtime.stopping import Stop
 from scheduling.dispatch import Dispatcher
 from scheduling.exchange.masking import Masker
@@ -68,6 +69,7 @@ class Settler:
         self._limit = BATCH
         self._settled_ns = 0
         self.giving_up = False
+        self.progress = Progress()
 
     def settle_ready(self, timeout: float) -> Round:
         """Settles what has come back, waiting up to `timeout` seconds for the first.
@@ -156,6 +158,7 @@ class Settler:
                     left = left[len(batch) :]
                     continue
                 tries += 1
+                self.progress.failed()
                 connection.close()
                 if remedy is Remedy.SMALLER and (tries > 1 or self._limit < BATCH):
                     self._limit = max(1, len(batch) // 2)
@@ -167,6 +170,7 @@ class Settler:
                     self._again += left
                     return due
             else:
+                self.progress.succeeded()
                 for run_id in settled.fenced:
                     log_event(logger, Event.RESULT_FENCED, logging.WARNING, worker=self._worker, run=run_id)
                 self._again += [result for result in batch if result.outcome.call.run_id in settled.locked]
