@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# smoke-test.sh [URL]: is the service up? Asks its health, a self-test route and the database for recent runs.
+# smoke-test.sh [URL]: is the service up? Asks its health, which fails when no calls are made, a self-test route
+# and the database for recent runs.
 # URL is the origin, by default http://127.0.0.1:PORT. Takes less than 5 s; exits 1 and says why when something is wrong.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1

@@ -43,7 +43,8 @@ def sqlstate_of(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, psycopg.Error):
             return cause.sqlstate or ""
-        cause = cause.__cause__
+        # Django raises some of its own errors beside what they come from, not from it.
+        cause = cause.__cause__ or (cause.__context__ if isinstance(cause, Error) else None)
     return ""
 
 
