@@ -71,6 +71,7 @@ REFUSED = Failure(ErrorKind.DESTINATION_NOT_ALLOWED, "The destination is not all
 CANCELED = Failure(ErrorKind.CANCELED, "The call was canceled.", Blame.LOCAL)
 CRASHED = Failure(ErrorKind.INTERNAL_ERROR, "The call failed inside the scheduler.", Blame.LOCAL)
 HEADERS_TOO_LARGE = Failure(ErrorKind.RESPONSE_TOO_LARGE, "The response headers are too large.", Blame.REMOTE)
+OUT_OF_FILES = Failure(ErrorKind.CONNECT_FAILED, "The scheduler had no file handle left.", Blame.LOCAL)
 BROKEN = Failure(ErrorKind.HTTP_ERROR, "The connection broke before the response was complete.", Blame.REMOTE)
 
 

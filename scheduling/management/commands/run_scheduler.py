@@ -16,6 +16,7 @@ from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
 from scheduling.dispatch import CurlDispatcher
+from scheduling.dispatch.handles import PER_CALL, needed_for, raise_limit
 from scheduling.egress.policy import installation_policy
 from scheduling.worker.worker import Worker, WorkerOptions
 
@@ -65,6 +66,7 @@ class Command(BaseCommand):
                 raise CommandError(f"--{name.replace('_', '-')} must be above 0, and at most {most}.")
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
+        self._require_files(options["concurrency"])
         stop = Stop()
         stop.install()
         await_database(stop)
@@ -96,3 +98,14 @@ class Command(BaseCommand):
         worker.run()
         if worker.crashed:
             raise CommandError("A thread of the worker crashed; the log says where.")
+
+    def _require_files(self, concurrency: int) -> None:
+        """Raises the limit of open files as far as it may; raises CommandError where it is too low for the calls."""
+        limit, needed = raise_limit(), needed_for(concurrency)
+        if limit < needed:
+            most = (limit - needed_for(0)) // PER_CALL
+            instead = f", or set --concurrency to {most} at most" if most > 1 else ""
+            raise CommandError(
+                f"{concurrency} calls in flight need {needed} open files, and the limit is {limit}. Raise it (ulimit "
+                f"-n, LimitNOFILE= of systemd, --ulimit of a container){instead}."
+            )
