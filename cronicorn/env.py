@@ -5,6 +5,7 @@ once. `python -m cronicorn.env example` prints `.env.example`; `... docs` prints
 """
 
 import dataclasses
+import importlib
 import json
 import os
 import sys
@@ -22,6 +23,11 @@ from cronicorn.database_url import libpq_parameters
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEBUG_SECRET_KEY = "insecure-key-for-debugging-only"
 DEBUG_ENCRYPTION_KEY = "aW5zZWN1cmUta2V5LWZvci1kZWJ1Z2dpbmctb25seSE="
+
+
+# What belongs to a higher layer: functions of an Environment that raise ValueError, with `faults` if several. By name,
+# because this module stands below them.
+JUDGES = (("scheduling.egress.policy", "installation_policy"),)
 
 
 class ConfigurationError(Exception):
@@ -242,7 +248,10 @@ def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def read_environment(values: Mapping[str, str]) -> Environment:
-    """Parses the settings. Raises ConfigurationError with every fault at once."""
+    """Parses the settings. Raises ConfigurationError with every fault at once.
+
+    In place of a value that cannot be read its default stands, so that the others are still judged together.
+    """
     faults: list[str] = []
     parsed: dict[str, Any] = {}
     for item in dataclasses.fields(Environment):
@@ -252,11 +261,24 @@ def read_environment(values: Mapping[str, str]) -> Environment:
         except ValueError as fault:
             shown = "its value" if item.metadata["secret"] else repr(raw)
             faults.append(f"{name}: {shown} is not usable: {fault}.")
-    if not faults:
-        faults += _joint_faults(parsed)
+            parsed[item.name] = item.metadata["parse"](item.metadata["default"])
+    faults += _joint_faults(parsed)
+    environment = Environment(**parsed)
+    faults += _faults_by_judges(environment)
     if faults:
         raise ConfigurationError(faults)
-    return Environment(**parsed)
+    return environment
+
+
+def _faults_by_judges(environment: Environment) -> list[str]:
+    """Faults that the JUDGES find."""
+    faults: list[str] = []
+    for module, function in JUDGES:
+        try:
+            getattr(importlib.import_module(module), function)(environment)
+        except ValueError as error:
+            faults += getattr(error, "faults", [str(error)])
+    return faults
 
 
 def _joint_faults(parsed: dict[str, Any]) -> list[str]:

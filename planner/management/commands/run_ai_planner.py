@@ -40,9 +40,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name in ("rules_interval", "analysis_interval"):
-            if options[name] <= 0:
-                raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
+        wrong = [name for name in ("rules_interval", "analysis_interval") if not options[name] > 0]
+        if wrong:
+            raise CommandError(" ".join(f"--{name.replace('_', '-')} must be above 0." for name in wrong))
         env, stop, name = settings.ENV, Stop(), worker_name(WorkerKind.PLANNER)
         stop.install()
         await_database(stop)

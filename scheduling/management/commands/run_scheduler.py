@@ -61,9 +61,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name, most in MOST.items():
-            if not 0 < options[name] <= most:
-                raise CommandError(f"--{name.replace('_', '-')} must be above 0, and at most {most}.")
+        faults = [
+            f"--{name.replace('_', '-')} must be above 0, and at most {most}."
+            for name, most in MOST.items()
+            if not 0 < options[name] <= most
+        ]
+        if faults:
+            raise CommandError(" ".join(faults))
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
         self._require_files(options["concurrency"])
