@@ -7,6 +7,7 @@ one and the same answer.
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import Error
 from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -16,6 +17,7 @@ from rest_framework.request import Request
 
 from accounts.keys import DUMMY_HASH, parse_key, same_hash
 from accounts.models import ApiKey, Scope, User
+from cronicorn.postgres.sqlstate import sqlstate_of
 
 if TYPE_CHECKING:  # rest_framework.views itself imports this module, through the settings
     from rest_framework.views import APIView
@@ -38,14 +40,23 @@ class ApiKeyAuthentication(BaseAuthentication):
         # An unknown key is compared too, so that the time of the answer tells nothing.
         if not same_hash(parts.secret_hash if parts else "", key.secret_hash if key else DUMMY_HASH) or key is None:
             raise AuthenticationFailed(REFUSAL, code="not_authenticated")
-        ApiKey.objects.filter(
-            Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USED_AT_PRECISION), pk=key.pk
-        ).update(last_used_at=Now())
+        _note_use(key)
         return key.owner, key
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge that makes refusals a 401."""
         return 'Bearer realm="api"'
+
+
+def _note_use(key: ApiKey) -> None:
+    """Notes when the key was used. A database that accepts no writes may still be read, so its refusal is no fault."""
+    try:
+        ApiKey.objects.filter(
+            Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USED_AT_PRECISION), pk=key.pk
+        ).update(last_used_at=Now())
+    except Error as error:
+        if not sqlstate_of(error):
+            raise
 
 
 class BrowserSessionAuthentication(SessionAuthentication):

@@ -6,6 +6,7 @@ once. `python -m cronicorn.env example` prints `.env.example`; `... docs` prints
 
 import base64
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -19,12 +20,19 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
+from cronicorn.database_url import libpq_parameters
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEBUG_SECRET_KEY = "insecure-key-for-debugging-only"
 _PEM_BEGIN = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----")
 _PEM_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([^-]*)-----END (?:TRUSTED )?CERTIFICATE-----")
 _NAMES = re.compile(r"[A-Z][A-Z_]+[A-Z]")
 DEBUG_ENCRYPTION_KEY = "aW5zZWN1cmUta2V5LWZvci1kZWJ1Z2dpbmctb25seSE="
+
+
+# What belongs to a higher layer: functions of an Environment that raise ValueError, with `faults` if several. By name,
+# because this module stands below them.
+JUDGES = (("scheduling.egress.policy", "installation_policy"),)
 
 
 class ConfigurationError(Exception):
@@ -141,8 +149,8 @@ def _web_url(raw: str) -> str:
 
 
 def _postgres_url(raw: str) -> str:
-    if raw and not _is_url(raw, "postgres", "postgresql"):
-        raise ValueError("write postgresql://user:password@host:5432/name; no other engine is supported")
+    if raw:
+        libpq_parameters(raw)
     return raw
 
 
@@ -213,8 +221,8 @@ class Environment:
     log_format: str = setting("LOG_FORMAT", "text", _one_of("text", "json"), "Shape of log lines.", group="Core")
     log_level: str = setting("LOG_LEVEL", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "Lowest level that is logged.", group="Core")
 
-    database_url: str = setting("DATABASE_URL", "", _postgres_url, "postgresql://user:password@host:5432/name; empty: the embedded PostgreSQL under DATA_DIR.", group="Database", secret=True)
-    database_url_direct: str = setting("DATABASE_URL_DIRECT", "", _postgres_url, "A connection past a pooler, for LISTEN; empty: DATABASE_URL.", group="Database", secret=True)
+    database_url: str = setting("DATABASE_URL", "", _postgres_url, "postgresql://user:password@host:5432/name, several hosts as h1:5432,h2:5432; empty: the embedded PostgreSQL under DATA_DIR.", group="Database", secret=True)
+    database_url_direct: str = setting("DATABASE_URL_DIRECT", "", _postgres_url, "A connection past a pooler, for LISTEN and migrations; empty: DATABASE_URL.", group="Database", secret=True)
     data_dir: Path = setting("DATA_DIR", ".data", _path, "Folder of the embedded PostgreSQL and of the generated secrets.", group="Database")
     database_durable: bool = setting("DATABASE_DURABLE", "true", _boolean, "Whether the embedded PostgreSQL waits for the disk; false only for tests.", group="Database")
 
@@ -291,7 +299,10 @@ def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def read_environment(values: Mapping[str, str]) -> Environment:
-    """Parses the settings. Raises ConfigurationError with every fault at once."""
+    """Parses the settings. Raises ConfigurationError with every fault at once.
+
+    In place of a value that cannot be read its default stands, so that the others are still judged together.
+    """
     faults: list[str] = []
     parsed: dict[str, Any] = {}
     unusable = set()
@@ -307,9 +318,22 @@ def read_environment(values: Mapping[str, str]) -> Environment:
     # Without DEBUG nobody knows what is demanded of the secrets.
     if "DEBUG" not in unusable:
         faults += [fault for fault in _joint_faults(parsed) if unusable.isdisjoint(_NAMES.findall(fault))]
+    environment = Environment(**parsed)
+    faults += _faults_by_judges(environment)
     if faults:
         raise ConfigurationError(faults)
-    return Environment(**parsed)
+    return environment
+
+
+def _faults_by_judges(environment: Environment) -> list[str]:
+    """Faults that the JUDGES find."""
+    faults: list[str] = []
+    for module, function in JUDGES:
+        try:
+            getattr(importlib.import_module(module), function)(environment)
+        except ValueError as error:
+            faults += getattr(error, "faults", [str(error)])
+    return faults
 
 
 def _joint_faults(parsed: dict[str, Any]) -> list[str]:

@@ -1,15 +1,17 @@
-"""Answers that no view gives: 400, 403, 404, 405, 413 and 500, as a page or in the error shape of the API.
+"""Answers that no view gives: 400, 403, 404, 405, 413, 500 and 503, as a page or in the error shape of the API.
 
 They need neither the database nor a session, since these may be what failed.
 """
 
 import logging
+import sys
 from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template import loader
 
+from cronicorn.postgres.sqlstate import drop_connection, unavailable_reason
 from jobs.api.refusals import plain_response
 
 logger = logging.getLogger(__name__)
@@ -84,5 +86,10 @@ def page_not_found(request: HttpRequest, exception: Http404) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answers a fault of our own."""
+    """Answers a fault of our own, and 503 where the database cannot serve the request for now."""
+    reason = unavailable_reason(sys.exc_info()[1])
+    if reason is not None:
+        drop_connection()
+        message = f"{reason} Nothing was changed by this request; try again in a moment."
+        return error_response(request, HTTPStatus.SERVICE_UNAVAILABLE, message, code="database_unavailable")
     return error_response(request, HTTPStatus.INTERNAL_SERVER_ERROR)

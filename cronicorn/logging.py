@@ -33,6 +33,11 @@ class Event(StrEnum):
     CLOCK_JUMPED = "clock_jumped"
     DATABASE_AWAY = "database_away"
     SIGN_IN_FAILED = "sign_in_failed"
+    DATABASE_AWAITED = "database_awaited"
+    BOUNDS_MISSING = "bounds_missing"
+    WAKE_UPS_OFF = "wake_ups_off"
+    PULSE_UNWRITTEN = "pulse_unwritten"
+    FILES_EXHAUSTED = "files_exhausted"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

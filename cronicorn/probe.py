@@ -13,7 +13,8 @@ def fault_at(url: str, timeout_s: float = 2.0) -> str | None:
         return "not an http address"
     connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout_s)
     try:
-        connection.request("GET", parts.path or "/", headers={"User-Agent": "cronicorn-probe", "Connection": "close"})
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers={"User-Agent": "cronicorn-probe", "Connection": "close"})
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__

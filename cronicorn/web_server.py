@@ -1,7 +1,9 @@
 """Settings of gunicorn: `python -m gunicorn --config python:cronicorn.web_server cronicorn.wsgi`."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from cronicorn.env import read_environment, variables
 from cronicorn.logging import logging_configuration
@@ -27,3 +29,22 @@ logconfig_dict = {
     **_LOGGING,
     "loggers": {**_LOGGING["loggers"], "gunicorn.error": {"handlers": [], "propagate": True, "level": _ENV.log_level}},
 }
+
+
+def on_starting(server: Any) -> None:
+    """Waits for a database with this version's tables before the server listens; ends the start without one.
+
+    Called by gunicorn before it forks, when the application is loaded.
+    """
+    from django.core.management.base import CommandError
+    from django.db import connections
+
+    from cronicorn.postgres.readiness import await_database
+
+    try:
+        await_database()
+    except CommandError as error:
+        server.log.error("%s", error)
+        sys.exit(error.returncode)
+    finally:
+        connections.close_all()

@@ -159,10 +159,32 @@ def endpoint_health(endpoint: Endpoint, *, since_hours: int) -> dict[str, Any]:
 
 
 def worker_states() -> dict[str, dict[str, Any]]:
-    """By kind: how many workers gave a sign of life within a minute and have not stopped, and when one last did."""
+    """By kind: how many workers gave a sign of life within a minute and have not stopped, and what they told.
+
+    `last_seen_at` counts all workers; `last_claim_at`, `last_settled_at` and `problems` those that live. A worker with
+    a problem lives, but its work does not go on.
+    """
     live = Q(stopped_at__isnull=True, seen_at__gt=Now() - LIVE_FOR)
     rows = WorkerHeartbeat.objects.values("kind").annotate(live=Count("pk", filter=live), last_seen_at=Max("seen_at"))
-    return {row["kind"]: {"live": row["live"], "last_seen_at": row["last_seen_at"]} for row in rows}
+    states: dict[str, dict[str, Any]] = {
+        row["kind"]: {
+            "live": row["live"],
+            "last_seen_at": row["last_seen_at"],
+            "last_claim_at": None,
+            "last_settled_at": None,
+            "problems": [],
+        }
+        for row in rows
+    }
+    for kind, seen_at, facts in WorkerHeartbeat.objects.filter(live).values_list("kind", "seen_at", "facts"):
+        state = states[kind]
+        for told, name in (("claimed_ago_s", "last_claim_at"), ("settled_ago_s", "last_settled_at")):
+            if (ago := facts.get(told)) is not None:
+                at = seen_at - timedelta(seconds=ago)
+                state[name] = max(state[name] or at, at)
+        if facts.get("problem"):
+            state["problems"].append(facts["problem"])
+    return states
 
 
 def _now() -> datetime:

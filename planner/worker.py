@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from django.db import Error, connection
 
 from cronicorn.logging import Event, log_event
+from cronicorn.runtime.progress import Progress
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import beat, farewell
 from jobs.models import WorkerKind
+from jobs.pulse import PULSE_EVERY_S, Pulse
 from planner.proposals.verdicts import end_the_ended
 from planner.rules.rulespass import Passed, rules_pass
 from planner.rules.snapshots import now
@@ -32,6 +34,8 @@ MOST_SCORED_IN_A_SWEEP = 100 * SCORED_AT_ONCE
 WHOLE_PASS_EVERY = timedelta(minutes=5)
 LONGEST_BACKOFF = 30.0
 JOIN_TIME = 25.0
+# Longer than a pass over a long backlog may pause after faults of the database.
+HUNG_AFTER_S = 120.0
 
 
 class ModelPass(Protocol):
@@ -65,6 +69,7 @@ class Planner:
         self._model = model
         self._last_pass_at: datetime | None = None
         self._whole_pass_at: datetime | None = None
+        self._progress = Progress()
         self._figures = {"rules_passes": 0, "proposals": 0, "sessions": 0, "scored": 0, "failed_passes": 0}
 
     def run_once(self) -> None:
@@ -75,10 +80,12 @@ class Planner:
 
     def run(self) -> None:
         """Works until a stop is requested; a failing pass is logged, and the next one starts anew."""
+        self._pulse = Pulse(self.name)
         log_event(logger, Event.WORKER_STARTED, worker=self.name, model=self._model is not None)
         threads = [
             self._thread("heartbeat", BEAT_EVERY, self._beat),
             self._thread("sweep", SWEEP_EVERY, self.sweep),
+            self._thread("pulse", PULSE_EVERY_S, self._beat_here),
         ]
         if self._model is not None:
             threads.append(self._thread("model", self._options.analysis_interval, self.model_pass))
@@ -86,6 +93,7 @@ class Planner:
         log_event(logger, Event.WORKER_DRAINING, worker=self.name)
         for thread in threads:
             thread.join(JOIN_TIME)
+        self._pulse.end()
         try:
             farewell(worker=self.name)
         except Error as error:
@@ -101,6 +109,7 @@ class Planner:
         if since is None:
             self._whole_pass_at = passed.began_at
         self._last_pass_at = passed.began_at
+        self._progress.succeeded()
         self._figures["rules_passes"] += 1
         self._figures["proposals"] += passed.stored
         if passed.stored:
@@ -129,8 +138,23 @@ class Planner:
         return sessions
 
     def _beat(self) -> None:
-        facts = dict(self._figures) | (self._model.facts() if self._model is not None else {"model": None})
+        facts = (
+            dict(self._figures)
+            | {"problem": self.problem()}
+            | (self._model.facts() if self._model is not None else {"model": None})
+        )
         beat(worker=self.name, kind=WorkerKind.PLANNER, facts=facts)
+
+    def _beat_here(self) -> None:
+        """Gives the sign of life that needs no database."""
+        self._pulse.beat(self.problem())
+
+    def problem(self) -> str | None:
+        """Why the work does not go on, in a sentence; None when it does."""
+        idle_s = self._progress.idle_for()
+        if idle_s < max(HUNG_AFTER_S, 3 * self._options.rules_interval):
+            return None
+        return f"The last pass of the rules that succeeded was {idle_s:.0f} s ago."
 
     def _thread(self, kind: str, interval: float, body: Callable[[], object]) -> threading.Thread:
         thread = threading.Thread(target=self._repeat, args=(kind, interval, body), name=kind, daemon=True)

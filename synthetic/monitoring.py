@@ -45,6 +45,8 @@ def faults_of(healths: Sequence[JobHealth]) -> list[str]:
         elif health.total == 0:
             found.append(f"{name} has no runs in the last hour.")
     core = by_name.get(CORE)
+    if core is not None and core.total and not core.ran_recently:
+        found.append(f"No run of {CORE} started in the last 5 minutes.")
     if core is not None and core.success_percent is not None and core.success_percent < CORE_MIN_PERCENT:
         found.append(
             f"{CORE} succeeded in {core.success_percent} % of its runs; at least {CORE_MIN_PERCENT} % is normal."

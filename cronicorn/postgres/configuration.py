@@ -1,19 +1,27 @@
-"""Turns DATABASE_URL into Django's settings. Connects to nothing."""
+"""Turns DATABASE_URL into Django's settings and psycopg's parameters. Connects to nothing."""
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-# Bounds on every connection: a stuck statement or an open transaction must not hold up claims.
-SESSION_OPTIONS = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "statement_timeout": "30s",
-        "lock_timeout": "10s",
-        "idle_in_transaction_session_timeout": "60s",
-        "timezone": "UTC",
-    }.items()
-)
+from cronicorn.database_url import libpq_parameters
+
+# How long a connection waits for a host that vanished, in libpq's units: seconds, and milliseconds for the last. Data
+# without acknowledgement for 10 s ends it; an idle one is probed after 5 s and ends 10 s later.
+CONNECTION_BOUNDS: dict[str, int] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 5,
+    "tcp_user_timeout": 10_000,
+}
+# What every connection says of itself. The empty `options` keeps PGOPTIONS and service files out.
+CONNECTION_DEFAULTS: dict[str, Any] = {"application_name": "cronicorn", "options": "", **CONNECTION_BOUNDS}
+
+
+def connection_parameters(url: str) -> dict[str, Any]:
+    """What psycopg.connect is given for a URL: its own parameters over our defaults. Raises ValueError."""
+    return {**CONNECTION_DEFAULTS, **libpq_parameters(url)}
 
 
 def database_from_url(url: str, *, data_dir: Path, durable: bool) -> dict[str, Any]:
@@ -23,18 +31,19 @@ def database_from_url(url: str, *, data_dir: Path, durable: bool) -> dict[str, A
         "NAME": "cronicorn",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"options": SESSION_OPTIONS, "application_name": "cronicorn", "connect_timeout": 10},
+        # A cursor on the server belongs to one session, which a pooler in transaction mode does not keep.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": dict(CONNECTION_DEFAULTS),
     }
     if not url:
         return {**configuration, "EMBEDDED_DATA_DIR": str(data_dir / "postgres"), "EMBEDDED_DURABLE": durable}
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
+    found = connection_parameters(url)
     return {
         **configuration,
-        "NAME": unquote(parts.path.lstrip("/")) or "cronicorn",
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": query.pop("host", "") or unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
-        "OPTIONS": {**configuration["OPTIONS"], **query},
+        "NAME": found.pop("dbname", "cronicorn"),
+        "USER": found.pop("user", ""),
+        "PASSWORD": found.pop("password", ""),
+        "HOST": found.pop("host", ""),
+        "PORT": found.pop("port", ""),
+        "OPTIONS": found,
     }

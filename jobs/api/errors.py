@@ -1,10 +1,11 @@
 """Turns exceptions of every kind into the one error shape."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.http import UnreadablePostError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -12,9 +13,13 @@ from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.settings import api_settings
 
 from accounts.authentication import REFUSAL
+from cronicorn.logging import Event, log_event
+from cronicorn.postgres.sqlstate import drop_connection, unavailable_reason
 from jobs.api.refusals import RefusedError, camel_path, error_body
 from jobs.authoring import OperatorsOnlyError
 from jobs.errors import ConflictError, Fault, InvalidInputError
+
+logger = logging.getLogger(__name__)
 
 _PLAIN_CODES = {"authentication_failed": "not_authenticated", "error": "internal_error", "parse_error": "malformed"}
 
@@ -30,8 +35,10 @@ class Handler(ExceptionHandler):
                 return RefusedError(403 if isinstance(exc, OperatorsOnlyError) else 400, *faults)
             case ConflictError():
                 return RefusedError(409, Fault(None, exc.code, str(exc)))
-            case OperationalError() | InterfaceError():
-                return RefusedError(503, Fault(None, "database_unavailable", "The database does not answer in time."))
+            case Error() if (reason := unavailable_reason(exc)) is not None:
+                log_event(logger, Event.DATABASE_AWAY, logging.WARNING, what="api", error=str(exc).strip())
+                drop_connection()
+                return RefusedError(503, Fault(None, "database_unavailable", reason))
             case ObjectDoesNotExist():
                 return NotFound()
             case UnreadablePostError():

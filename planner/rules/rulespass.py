@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, OperationalError, transaction
 from django.db.models import Q
 from psycopg.errors import LockNotAvailable
 
 from cronicorn.logging import Event, log_event
+from cronicorn.postgres.sqlstate import Remedy, remedy_of
 from jobs.models import Endpoint, PlannerMode
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
 from planner.proposals.filing import Filed, file_proposal, file_refusal, locked_endpoint
@@ -73,7 +74,7 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
 def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
     """Files all advice on one endpoint, each in a transaction of its own; returns how much was stored.
 
-    Raises OperationalError or InterfaceError where the database is away or a row is locked for too long.
+    Raises django.db.Error where nothing can be stored now: the database is away or refuses, or a row is locked.
     """
     session: AnalysisSession | None = None
     stored = 0
@@ -84,9 +85,9 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
                 if filed is not None and filed.proposal_id is not None and not filed.renewed:
                     session = _noted(session, item, advice, filed, at)
                     stored += 1
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, Error) and remedy_of(error) is not Remedy.ROW:
+            raise
         logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": item.endpoint_id}})
     return stored
 

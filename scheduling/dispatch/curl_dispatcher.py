@@ -24,16 +24,17 @@ from scheduling.dispatch.failures import (
     CANCELED,
     CRASHED,
     NO_SUCH_NAME,
-    OUT_OF_HANDLES,
+    OUT_OF_FILES,
     REFUSED,
     Failure,
     deadline_passed,
     unresolved,
 )
+from scheduling.dispatch.handles import FileHandles
 from scheduling.dispatch.lookups import Answer, GetAddrInfo, Lookups, NoAddress
 from scheduling.dispatch.resolver import DnsHealth, in_turns
 from scheduling.egress.policy import EgressPolicy
-from scheduling.exchange.outcome import Call, Outcome
+from scheduling.exchange.outcome import Call, ErrorKind, Outcome
 
 SPARE_LOOKUPS = 256
 CLOSE_TIMEOUT_S = 1.0
@@ -61,6 +62,7 @@ class CurlDispatcher:
         self._egress = egress
         trusted, self._own_ca_file = _ca_files(ca_file)
         self._health = DnsHealth()
+        self._handles = FileHandles()
         self._lookups = Lookups(concurrency + SPARE_LOOKUPS, getaddrinfo)
         self._ready = threading.Condition()
         self._under_way: set[UUID] = set()
@@ -137,6 +139,7 @@ class CurlDispatcher:
         self._end_all(CANCELED)
         self._hand_out()
         self._multi.close()
+        self._handles.close()
         for handle in self._common.values():
             handle.close()
         if self._own_ca_file is not None:
@@ -200,7 +203,7 @@ class CurlDispatcher:
             return  # ended meanwhile
         del self._resolving[run_id]
         if answer.fault is NoAddress.OUT_OF_HANDLES:
-            self._end(transfer, OUT_OF_HANDLES)
+            self._end(transfer, OUT_OF_FILES)
             return
         self._note_lookup(transfer, answered=answer.fault is not NoAddress.NO_ANSWER)
         if answer.fault is NoAddress.NO_ANSWER:
@@ -252,6 +255,8 @@ class CurlDispatcher:
         if transfer.ended:
             return
         transfer.ended = True
+        if failure is not None and self._out_of_files(transfer, failure):
+            failure = OUT_OF_FILES
         recorder = transfer.recorder
         del self._transfers[recorder.call.run_id]
         self._resolving.pop(recorder.call.run_id, None)
@@ -267,6 +272,14 @@ class CurlDispatcher:
             now_ns = time.monotonic_ns()
             outcome = Outcome.unsent(recorder.call, CRASHED.kind, CRASHED.message, CRASHED.blame, now_ns)
         self._ended.append(outcome)
+
+    def _out_of_files(self, transfer: Transfer, failure: Failure) -> bool:
+        """Whether a call that got no answer failed because no socket, look-up or certificate file could be opened."""
+        self._handles.note(transfer.error_number)
+        if failure in (REFUSED, CANCELED) or transfer.recorder.status_code is not None:
+            return False
+        unmade = failure.kind in (ErrorKind.DNS_FAILED, ErrorKind.CONNECT_FAILED, ErrorKind.TLS_FAILED)
+        return (unmade or failure is CRASHED) and self._handles.exhausted()
 
     def _hang_up(self, transfer: Transfer) -> None:
         handle = transfer.handle

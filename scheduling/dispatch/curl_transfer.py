@@ -252,6 +252,7 @@ class _Opened:
     __slots__ = ("_number",)
 
     def __init__(self, address: pycurl.CurlSockAddr) -> None:
+        self._number = -1
         # The class in C: `socket.socket` looks every constant up in an enumeration, which costs more than the call.
         self._number = socket.SocketType(address.family, address.socktype, address.protocol).detach()
 
@@ -259,7 +260,8 @@ class _Opened:
         return self._number
 
     def __del__(self) -> None:
-        close(self._number)
+        if self._number >= 0:
+            close(self._number)
 
 
 def _set_request(handle: pycurl.Curl, call: Call) -> None:

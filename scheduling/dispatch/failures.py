@@ -118,6 +118,7 @@ REFUSED = Failure(ErrorKind.DESTINATION_NOT_ALLOWED, "The destination is not all
 CANCELED = Failure(ErrorKind.CANCELED, "The call was canceled.", Blame.LOCAL)
 CRASHED = Failure(ErrorKind.INTERNAL_ERROR, "The call failed inside the scheduler.", Blame.LOCAL)
 HEADERS_TOO_LARGE = Failure(ErrorKind.RESPONSE_TOO_LARGE, "The response headers are too large.", Blame.REMOTE)
+OUT_OF_FILES = Failure(ErrorKind.CONNECT_FAILED, "The scheduler had no file handle left.", Blame.LOCAL)
 BROKEN = Failure(ErrorKind.HTTP_ERROR, "The connection broke before the response was complete.", Blame.REMOTE)
 
 
@@ -127,7 +128,6 @@ REJECTED = Failure(
     Blame.REMOTE,
 )
 NO_SUCH_NAME = Failure(ErrorKind.DNS_FAILED, "There is no such host name, or it has no address.", Blame.REMOTE)
-OUT_OF_HANDLES = Failure(ErrorKind.DNS_FAILED, "The scheduler has no file handle left.", Blame.LOCAL)
 
 
 def unresolved(dns_blame: Blame) -> Failure:

@@ -64,7 +64,7 @@ class Claim:
 SEARCH_WINDOW = 2_000
 
 # The lanes in use: hops from one to the next along the index, whatever number of rows they hold.
-_LANES = """
+LANES = """
 lanes AS (
     (SELECT lane FROM job_endpoints WHERE lease_owner IS NULL AND next_run_at IS NOT NULL ORDER BY lane LIMIT 1)
     UNION ALL
@@ -145,7 +145,7 @@ def _statement(picked: str, *, park: bool) -> str:
 WITH RECURSIVE clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => %(horizon)s) AS until FROM (SELECT clock_timestamp() AS now) read
 ),
-{_LANES},
+{LANES},
 {_PICKED[picked]},
 -- Owners first: a row that waits for its owner takes no place of its host.
 judged AS MATERIALIZED (
@@ -318,7 +318,7 @@ def look_ahead(*, full_lanes: Sequence[str] = ()) -> Horizon:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH RECURSIVE {_LANES}
+            WITH RECURSIVE {LANES}
             SELECT clock_timestamp(),
                    (SELECT min(first.next_run_at) FROM lanes CROSS JOIN LATERAL (
                         SELECT next_run_at FROM job_endpoints

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import Error, connection
@@ -45,7 +46,7 @@ class Keeper:
     that goes on while the process or the machine is stopped, so that a worker that wakes after its lease ran out
     cancels its calls first of all. A statement may hang for as long as a network swallows packets: then
     `fence_overdue`, called by a thread that needs no database, is what cancels. `on_freed` is called when calls left
-    the book without having started, so that their slots can be filled.
+    the book without having started, so that their slots can be filled. `facts` are added to the heartbeat.
 
     Leases in this worker's name that it does not know of are given up at once: a claim whose answer was lost, or one
     that a database without its last commits holds for settled calls. Each was looked at after the end of every claim
@@ -63,6 +64,7 @@ class Keeper:
         usable_for: float,
         concurrency: int,
         on_freed: Callable[[], None] = lambda: None,
+        facts: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._worker = worker
         self._dispatcher = dispatcher
@@ -72,6 +74,7 @@ class Keeper:
         self._usable_for = usable_for
         self._concurrency = concurrency
         self._on_freed = on_freed
+        self._facts = facts
         self._renewed_at = self._tried_again_at = self._beaten_at = float("-inf")
         self._missed: set[UUID] = set()
         self._looked_at = float("-inf")
@@ -90,7 +93,7 @@ class Keeper:
             self._recheck_waiting()
             self._give_up_forgotten(now)
             if now - self._beaten_at >= BEAT_EVERY:
-                facts = {"in_hand": len(self._book), "concurrency": self._concurrency}
+                facts = {"in_hand": len(self._book), "concurrency": self._concurrency, **self._facts()}
                 beat(worker=self._worker, kind=WorkerKind.SCHEDULER, facts=facts)
                 self._beaten_at = now
             self._release_withdrawn()

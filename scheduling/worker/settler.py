@@ -5,13 +5,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum, auto
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from cronicorn.logging import Event, log_event
+from cronicorn.postgres.sqlstate import Remedy, remedy_of
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
+from cronicorn.runtime.progress import Progress
 from cronicorn.runtime.stopping import Stop
 from scheduling.dispatch import Dispatcher
 from scheduling.exchange.masking import Masker
@@ -43,14 +44,6 @@ class Round:
     next_due_at: datetime | None
 
 
-class _Fault(Enum):
-    """Where a refusal lies: it tells whether waiting, a smaller statement or leaving a row out can help."""
-
-    OF_THE_CONNECTION = auto()
-    OF_THE_STATEMENT = auto()
-    OF_A_ROW = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class _Stuck:
     """A result that the database refuses although it comes alone; it is tried again at `due_ns`."""
@@ -76,6 +69,7 @@ class Settler:
         self._limit = BATCH
         self._settled_ns = 0
         self.giving_up = False
+        self.progress = Progress()
 
     def settle_ready(self, timeout: float) -> Round:
         """Settles what has come back, waiting up to `timeout` seconds for the first.
@@ -156,16 +150,17 @@ class Settler:
             try:
                 settled = settle(worker=self._worker, results=batch)
             except Exception as error:  # noqa: BLE001  whatever one row holds, the thread goes on
-                kind = _kind_of(error)
-                level = logging.ERROR if kind is _Fault.OF_A_ROW else logging.WARNING
+                remedy = remedy_of(error)
+                level = logging.ERROR if remedy is Remedy.ROW else logging.WARNING
                 log_event(logger, Event.SETTLE_FAILED, level, worker=self._worker, error=str(error).strip())
-                if kind is _Fault.OF_A_ROW:
+                if remedy is Remedy.ROW:
                     due += self._settle_alone(batch)
                     left = left[len(batch) :]
                     continue
                 tries += 1
+                self.progress.failed()
                 connection.close()
-                if kind is _Fault.OF_THE_STATEMENT and (tries > 1 or self._limit < BATCH):
+                if remedy is Remedy.SMALLER and (tries > 1 or self._limit < BATCH):
                     self._limit = max(1, len(batch) // 2)
                     if len(batch) == 1:
                         pause_ns = max(int(LONGEST_PAUSE * 1e9), STUCK_PAUSES * (monotonic_ns() - began_ns))
@@ -175,6 +170,7 @@ class Settler:
                     self._again += left
                     return due
             else:
+                self.progress.succeeded()
                 for run_id in settled.fenced:
                     log_event(logger, Event.RESULT_FENCED, logging.WARNING, worker=self._worker, run=run_id)
                 self._again += [result for result in batch if result.outcome.call.run_id in settled.locked]
@@ -197,7 +193,8 @@ class Settler:
             return [due for result in results for due in self._settle([result])]
         result = results[0]
         if result.outcome.error_kind is ErrorKind.INTERNAL_ERROR:
-            logger.error(Event.SETTLE_FAILED.value, extra={"facts": {"run": result.outcome.call.run_id, "lost": True}})
+            # Nothing of the target is left in it: the fault lies elsewhere, and time may mend it.
+            self._stuck.append(_Stuck(result, monotonic_ns() + int(LONGEST_PAUSE * 1e9)))
             return []
         bare = Outcome.unsent(
             result.outcome.call,
@@ -207,16 +204,3 @@ class Settler:
             result.outcome.finished_ns,
         )
         return self._settle([replace(result, outcome=bare)])
-
-
-def _kind_of(error: Exception) -> _Fault:
-    """Where a fault lies, by its SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-    state = getattr(error.__cause__, "sqlstate", None) or ""
-    if state == "25006":  # read-only: a standby that took over, or will soon
-        return _Fault.OF_THE_CONNECTION
-    # 54 is a limit of PostgreSQL itself, which no patience widens.
-    if not isinstance(error, OperationalError | InterfaceError) or state.startswith("54"):
-        return _Fault.OF_A_ROW
-    if not state or state.startswith(("08", "57P")) or state == "53300":  # lost, shutting down, or full
-        return _Fault.OF_THE_CONNECTION
-    return _Fault.OF_THE_STATEMENT

@@ -13,15 +13,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import Error, connection
 
 from cronicorn.logging import Event, log_event
+from cronicorn.postgres.session import Session
 from cronicorn.runtime.clock import DatabaseClock, boot_seconds, monotonic_ns
+from cronicorn.runtime.progress import Progress
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import farewell
 from jobs.owners import plan_reactivated
+from jobs.pulse import PULSE_EVERY_S, Pulse
 from scheduling.dispatch import Dispatcher
 from scheduling.ledger.claims import Claimed, Reach, claim_due, look_ahead
 from scheduling.ledger.leases import hold_of, reap, release
@@ -48,6 +52,8 @@ CLOCK_STEP = timedelta(seconds=2)
 # With a drain of 25 s a stop takes less than 30.
 LAST_SETTLES, LAST_JOINS = 3.0, 1.0
 LONGEST_SLEEP = 3_600.0
+# A restart of the database is shorter; a statement that hangs is ended sooner than the second.
+STALLED_AFTER_S, HUNG_AFTER_S = 20.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Worker:
         self._newcomers_ns = self._alone_until_ns = self._reactivated_ns = 0
         self._had_a_turn: set[UUID] = set()
         self.crashed = False
+        self.claiming = Progress()
         self._settler = Settler(
             worker=name, dispatcher=dispatcher, book=self._book, clock=self._clock, abandon=self._drained
         )
@@ -104,6 +111,7 @@ class Worker:
             usable_for=options.usable_for,
             concurrency=options.concurrency,
             on_freed=self._alarm.ring,
+            facts=self.facts,
         )
 
     def run(self) -> None:
@@ -176,13 +184,16 @@ class Worker:
                 # A claim that filled the room leaves a backlog behind; any other took all there was.
                 pause = 0.0 if 0 < room == self._claim_regular(horizon, room) else self._idle_time()
                 away = 0
+                self.claiming.succeeded()
             except Error as error:
+                self.claiming.failed()
                 away += 1
                 pause = min(0.05 * 2**away, 3.0) * random.uniform(0.5, 1.0)  # noqa: S311  spreads reconnects
                 log_event(logger, Event.CLAIM_FAILED, logging.WARNING, worker=self.name, error=str(error).strip())
                 connection.close()
             except Exception:
                 # A fault of our own ends no worker: what is in hand is still settled, and claims are tried again.
+                self.claiming.failed()
                 pause = 1.0
                 logger.exception(Event.CLAIM_FAILED.value, extra={"facts": {"worker": self.name}})
             self._alarm.sleep(pause, stop)
@@ -224,8 +235,37 @@ class Worker:
             farewell(worker=self.name)
 
     def _fence_loop(self, stop: Stop) -> None:
-        while not stop.wait(CHECK_EVERY):
-            self._keeper.fence_overdue()
+        """Cancels what may no longer be called, and gives the sign of life that needs no database."""
+        pulse, beaten_at = Pulse(self.name), float("-inf")
+        try:
+            while not stop.wait(CHECK_EVERY):
+                self._keeper.fence_overdue()
+                if boot_seconds() - beaten_at >= PULSE_EVERY_S:
+                    pulse.beat(self.problem())
+                    beaten_at = boot_seconds()
+        finally:
+            pulse.end()
+
+    def problem(self) -> str | None:
+        """Why the work does not go on, in a sentence; None when it does."""
+        claims, results = self.claiming.standing(), self._settler.progress.standing()
+        if (claims.failing_for or 0.0) >= STALLED_AFTER_S:
+            return f"No endpoint could be claimed for {claims.failing_for:.0f} s."
+        if (idle_s := self.claiming.idle_for()) >= max(HUNG_AFTER_S, 2 * self._options.poll_interval):
+            return f"The last look for due endpoints that succeeded was {idle_s:.0f} s ago."
+        if (results.failing_for or 0.0) >= STALLED_AFTER_S:
+            return f"No result could be saved for {results.failing_for:.0f} s."
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What the heartbeat tells; seconds are counted back from the beat."""
+        claims, results = self.claiming.standing(), self._settler.progress.standing()
+        return {
+            "problem": self.problem(),
+            "claimed_ago_s": claims.succeeded_ago,
+            "settled_ago_s": results.succeeded_ago,
+            "limits_missing": list(getattr(connection, "session", Session()).missing),
+        }
 
     def _listen_loop(self, stop: Stop) -> None:
         listen(stop=stop, wake=self._alarm.ring)

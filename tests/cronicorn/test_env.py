@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 
 from cronicorn import env
 from cronicorn.env import PROJECT_DIR, ConfigurationError, Environment, named_variables, read_environment, variables
+from cronicorn.postgres.configuration import CONNECTION_BOUNDS, connection_parameters, database_from_url
 from tests.support.certificates import make_certificate
 
 GOOD = {"SECRET_KEY": "k" * 50, "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
@@ -45,7 +46,24 @@ def test_every_fault_is_reported_at_once() -> None:
 
     names = [fault.partition(":")[0] for fault in faults]
     expected = ["DEBUG", "SITE_URL", "PORT", "WEB_WORKERS", "DATABASE_URL", "SIGN_UP", "AI_PRICE_INPUT"]
+    expected += ["SECRET_KEY", "ENCRYPTION_KEYS"]
     assert sorted(names) == sorted(expected)
+
+
+def test_faults_of_one_setting_hide_none_between_settings_nor_those_of_egress() -> None:
+    faults = faults_of(
+        {
+            "PORT": "http",
+            "ALLOWED_HOSTS": "*",
+            "PLANNER_BACKEND": "openai",
+            "EGRESS_ALLOW": "10.0.0.0/33",
+            "SYNTHETIC_BASE_URL": "http://256.1.1.1",
+        }
+    )
+
+    named = ("PORT", "ALLOWED_HOSTS", "SECRET_KEY", "ENCRYPTION_KEYS", "OPENAI_API_KEY")
+    for name in (*named, "EGRESS_ALLOW", "SYNTHETIC_BASE_URL"):
+        assert any(name in fault for fault in faults), name
 
 
 def test_faults_between_settings_are_reported_at_once() -> None:
@@ -283,3 +301,59 @@ def test_a_folder_is_no_certificate_file(tmp_path: Path) -> None:
 def test_a_good_certificate_file_is_accepted(tmp_path: Path) -> None:
     file = str(make_certificate(tmp_path, "localhost").ca_file)
     assert read_environment({**GOOD, "SSL_CERT_FILE": file}).ssl_cert_file == file
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://u:hunter2@db/x?options=-c%20statement_timeout%3D0", "remove `options`"),
+        ("postgresql://u:hunter2@db/x?sslmode=require&options=", "remove `options`"),
+        ("postgresql://u:hunter2@db/x?replication=database", "remove `replication`"),
+        ("postgresql://u:hunter2@db/x?pool_size=5&ssl_mode=require", "libpq knows no parameter pool_size, ssl_mode"),
+        ("postgresql://u:hunter2@db/x?tcp_user_timeout=0&connect_timeout=never", "tcp_user_timeout is a number"),
+        ("postgresql://u:hunter2@db/x?keepalives=0", "keepalives is a number above 0"),
+        ("postgresql://u:hunter2@h1:5432,h2:99999/x", "from 1 to 65535"),
+        ("postgresql://u:hunter2@h1:1,h2:2,h3/x?port=1,2", "one for each"),
+        ("postgresql://u:hunter2%zz@db/x", "%25"),
+        ("postgresql://u:hunter2@[::1/x", "postgresql://user:password@host"),
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_DIRECT"])
+def test_database_url_that_would_lose_a_limit_or_a_parameter_is_refused(name: str, url: str, words: str) -> None:
+    (fault,) = faults_of({**GOOD, name: url})
+
+    assert words in fault
+    assert "hunter2" not in fault
+
+
+def test_every_fault_of_a_database_url_is_named() -> None:
+    (fault,) = faults_of({**GOOD, "DATABASE_URL": "postgresql://db/x?options=a&replication=b&colour=red"})
+
+    assert all(word in fault for word in ("options", "replication", "colour"))
+
+
+def test_several_hosts_are_tried_for_the_one_that_accepts_writes() -> None:
+    url = "postgresql://u:p%40ss@h1:5432,h2:5433/name?sslmode=require"
+    read_environment({**GOOD, "DATABASE_URL": url})
+    found = database_from_url(url, data_dir=Path("/data"), durable=True)
+
+    assert (found["HOST"], found["PORT"], found["NAME"]) == ("h1,h2", "5432,5433", "name")
+    assert (found["USER"], found["PASSWORD"]) == ("u", "p@ss")
+    assert found["OPTIONS"]["target_session_attrs"] == "read-write"
+    assert found["OPTIONS"]["sslmode"] == "require"
+
+
+@pytest.mark.parametrize(("given", "attrs"), [("&target_session_attrs=any", "any"), ("", "read-write")])
+def test_word_of_the_url_on_its_hosts_counts(given: str, attrs: str) -> None:
+    found = connection_parameters(f"postgresql://h1,h2/x?connect_timeout=3{given}")
+
+    assert found["target_session_attrs"] == attrs
+    assert (found["connect_timeout"], found["tcp_user_timeout"]) == ("3", 10_000)
+
+
+def test_every_connection_notices_a_host_that_vanished(tmp_path: Path) -> None:
+    for url in ("", "postgresql://db/x"):
+        options = database_from_url(url, data_dir=tmp_path, durable=True)["OPTIONS"]
+        assert {"connect_timeout", "tcp_user_timeout", "keepalives_idle"} <= options.keys()
+        assert options["options"] == ""  # PGOPTIONS cannot lift a limit
+    assert CONNECTION_BOUNDS.items() <= connection_parameters("postgresql://db/x").items()

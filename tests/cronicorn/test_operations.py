@@ -45,8 +45,8 @@ def test_nothing_starts_before_the_database_is_migrated() -> None:
     [
         ("db", "pg_isready"),
         ("web", "/api/health"),
-        ("scheduler", "worker_health scheduler"),
-        ("ai-planner", "worker_health planner"),
+        ("scheduler", "worker_health scheduler --live"),
+        ("ai-planner", "worker_health planner --live"),
     ],
 )
 def test_every_lasting_service_has_a_health_check(service: str, asks: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from scheduling.dispatch.curl_faults import explain
 from scheduling.dispatch.curl_multi import PolledMulti
 from scheduling.dispatch.curl_transfer import Transfer, system_ca_file
 from scheduling.dispatch.failures import Phase
+from scheduling.dispatch.handles import raise_limit
 from scheduling.egress.policy import EgressPolicy, Verdict
 from scheduling.exchange.outcome import Blame, ErrorKind
 from tests.support.calls import LOOPBACK, a_call, collect, failure, run
@@ -240,3 +245,71 @@ def test_bundle_of_authorities_is_deleted_at_the_close(tmp_path: Path, monkeypat
     assert list(folder.iterdir())
     dispatcher.close()
     assert not list(folder.iterdir())
+
+
+@contextmanager
+def no_file_handles() -> Iterator[None]:
+    """Inside the block this process can open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        with suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for number in opened:
+            os.close(number)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:48999/", "http://localhost:48999/", "https://127.0.0.1:48999/"])
+def test_call_without_a_file_handle_is_blamed_on_us_and_said(
+    make_dispatcher: Factory, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatcher = make_dispatcher()
+    with no_file_handles():
+        call = a_call(url)
+        dispatcher.start(call)
+        (outcome,) = collect(dispatcher, 1)
+    assert (outcome.error_kind, outcome.blame) == (ErrorKind.CONNECT_FAILED, Blame.LOCAL)
+    assert outcome.error_message == "The scheduler had no file handle left."
+    assert [record.getMessage() for record in caplog.records] == ["files_exhausted"]
+
+
+def test_refused_connection_is_the_target_s_fault_while_there_are_file_handles(make_dispatcher: Factory) -> None:
+    dispatcher = make_dispatcher()
+    dispatcher.start(a_call("http://127.0.0.1:48999/"))
+    (outcome,) = collect(dispatcher, 1)
+    assert outcome.blame is Blame.REMOTE
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("limit", "remedy"), [(400, "set --concurrency to 125 at most"), (60, "Raise it")])
+def test_scheduler_does_not_start_with_fewer_file_handles_than_its_calls_need(limit: int, remedy: str) -> None:
+    started = subprocess.run(
+        ["bash", "-c", f"ulimit -n {limit} && exec {sys.executable} manage.py run_scheduler --concurrency 500"],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "cronicorn.settings",
+            "DATABASE_URL": "postgresql://127.0.0.1:9/x",
+        },
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert started.returncode == 1
+    assert f"500 calls in flight need 1150 open files, and the limit is {limit}" in started.stderr
+    assert remedy in started.stderr
+
+
+def test_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        raise_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

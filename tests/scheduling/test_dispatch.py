@@ -912,7 +912,7 @@ def test_lookup_without_a_file_handle_is_our_own_fault(
     dispatcher = make_dispatcher(getaddrinfo=getaddrinfo)
     monkeypatch.setattr("scheduling.dispatch.lookups.os.open", refuse)
     outcome = run(dispatcher, a_call("http://fine.example.com/"))
-    assert failure(outcome) == (ErrorKind.DNS_FAILED, Blame.LOCAL)
+    assert failure(outcome) == (ErrorKind.CONNECT_FAILED, Blame.LOCAL)
 
 
 def test_hung_resolver_for_200_hosts_delays_nobody_else(make_dispatcher: Factory, http_target: HttpTarget) -> None:

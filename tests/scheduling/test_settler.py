@@ -8,7 +8,7 @@ from django.db import connection
 
 from cronicorn.runtime.clock import DatabaseClock, monotonic_ns
 from cronicorn.runtime.stopping import Stop
-from jobs.models import Endpoint, Run
+from jobs.models import Endpoint, Run, RunResponse
 from scheduling.exchange.outcome import Blame, ErrorKind, Outcome
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.worker import settler as settler_module
@@ -145,6 +145,54 @@ def test_results_that_were_not_settled_at_the_end_are_still_counted(make_due: Ma
         assert desk.settler.settle_ready(0).count == 0
     assert len(desk.book) == 3
     assert Run.objects.filter(status="running").count() == 3
+
+
+@pytest.mark.parametrize(
+    "state",
+    # column, table and function that are missing, rights, syntax; another schema; read-only, disk, memory; a pooler's
+    [
+        "42703",
+        "42P01",
+        "42883",
+        "42501",
+        "42601",
+        "23502",
+        "0A000",
+        "3D000",
+        "25006",
+        "53100",
+        "53300",
+        "57P03",
+        "26000",
+    ],
+)
+def test_results_are_kept_whole_while_the_database_refuses_for_reasons_of_its_own(
+    make_due: MakeDue, desk: Desk, state: str
+) -> None:
+    for _ in range(3):
+        make_due()
+    desk.come_back([outcome_of(item, body="kept") for item in desk.claim()])
+    desk.abandon.request()  # so that a round ends although nothing could be written
+    with refusing("true", state):
+        assert desk.settler.settle_ready(0).count == 0
+        assert len(desk.book) == 3
+        assert desk.settler.progress.standing().failing_for is not None
+    assert desk.settler.settle_ready(0).count == 3
+    assert desk.settler.progress.standing().failing_for is None
+    assert list(Run.objects.values_list("status", "error_kind").distinct()) == [("success", None)]
+    assert set(RunResponse.objects.values_list("body", flat=True)) == {"kept"}
+
+
+def test_result_that_is_refused_without_its_contents_too_waits_for_the_fault_to_be_mended(
+    make_due: MakeDue, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_due()
+    desk.come_back([outcome_of(item) for item in desk.claim()])
+    with refusing("true", "23514"):
+        assert desk.settler.settle_ready(0).count == 0
+    later_ns = monotonic_ns() + 10**10
+    monkeypatch.setattr(settler_module, "monotonic_ns", lambda: later_ns)
+    assert desk.settler.settle_ready(0).count == 1
 
 
 def test_keeper_is_told_that_a_call_is_over_while_its_result_waits(make_due: MakeDue, desk: Desk) -> None:

@@ -3,14 +3,17 @@
 import platform
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
+from jobs import pulse as pulse_module
 from jobs.heartbeats import beat, farewell, worker_name
 from jobs.models import Endpoint, RunStatus, WorkerKind
+from jobs.pulse import Pulse
 from synthetic.monitoring import CORE, FAULTS, faults_of, job_healths, table
 from tests.support.factories import make_endpoint, make_job, make_operator, make_run
 
@@ -64,7 +67,8 @@ def test_people_s_jobs_are_not_in_the_table(core: Endpoint) -> None:
 
 @pytest.mark.parametrize(("good", "bad", "well"), [(9, 1, True), (8, 1, False), (10, 0, True), (0, 3, False)])
 def test_core_must_succeed_nine_times_of_ten(core: Endpoint, good: int, bad: int, well: bool) -> None:
-    runs(core, good, bad)
+    runs(core, good, bad, started_at=ago(1))
+    beat(worker="scheduler-1", kind=WorkerKind.SCHEDULER, facts={})
 
     assert (faults_of(job_healths()) == []) is well
     if well:
@@ -72,6 +76,14 @@ def test_core_must_succeed_nine_times_of_ten(core: Endpoint, good: int, bad: int
     else:
         with pytest.raises(CommandError, match="at least 90 % is normal"):
             said()
+
+
+def test_service_that_stopped_a_moment_ago_is_a_fault_although_the_hour_looks_well(core: Endpoint) -> None:
+    runs(core, good=20, bad=0)
+
+    assert faults_of(job_healths()) == [f"No run of {CORE} started in the last 5 minutes."]
+    with pytest.raises(CommandError, match="No scheduler lives"):
+        said()
 
 
 def test_a_job_without_runs_is_a_fault(core: Endpoint) -> None:
@@ -113,6 +125,47 @@ def test_worker_is_healthy_while_it_beats_on_this_host() -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE worker_heartbeats SET seen_at = seen_at - interval '61 seconds'")
     with pytest.raises(CommandError, match=r"6[12] s old"):
+        call_command("worker_health", "scheduler")
+
+
+def test_worker_whose_work_does_not_go_on_is_live_but_not_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pulse_module, "_SHARED_MEMORY", tmp_path)
+    worker = worker_name(WorkerKind.SCHEDULER)
+    with pytest.raises(CommandError, match="sign of life"):
+        call_command("worker_health", "scheduler", "--live")
+    pulse = Pulse(worker)
+    pulse.beat("No result could be saved for 40 s.")
+
+    call_command("worker_health", "scheduler", "--live", stdout=StringIO())
+    for ready in ((), ("--ready",)):
+        with pytest.raises(CommandError, match="No result could be saved"):
+            call_command("worker_health", "scheduler", *ready)
+    pulse.beat(None)
+    call_command("worker_health", "scheduler", "--ready", stdout=StringIO())
+    pulse.end()
+    with pytest.raises(CommandError, match="sign of life"):
+        call_command("worker_health", "scheduler", "--live")
+
+
+def test_folder_of_somebody_else_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pulse_module, "_SHARED_MEMORY", tmp_path)
+    Pulse("scheduler-1").end()
+    (folder,) = tmp_path.iterdir()
+    folder.chmod(0o777)
+    Pulse("scheduler-1").beat(None)
+
+    assert list(folder.iterdir()) == []
+    assert "pulse_unwritten" in caplog.text
+
+
+def test_heartbeat_tells_of_a_problem_where_there_is_no_file() -> None:
+    worker = worker_name(WorkerKind.SCHEDULER)
+    beat(worker=worker, kind=WorkerKind.SCHEDULER, facts={"problem": "No endpoint could be claimed for 30 s."})
+    with pytest.raises(CommandError, match="could be claimed"):
         call_command("worker_health", "scheduler")
 
 

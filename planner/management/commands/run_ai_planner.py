@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from cronicorn.postgres.readiness import await_database
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
@@ -39,10 +40,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name in ("rules_interval", "analysis_interval"):
-            if options[name] <= 0:
-                raise CommandError(f"--{name.replace('_', '-')} must be above 0.")
+        wrong = [name for name in ("rules_interval", "analysis_interval") if not options[name] > 0]
+        if wrong:
+            raise CommandError(" ".join(f"--{name.replace('_', '-')} must be above 0." for name in wrong))
         env, stop, name = settings.ENV, Stop(), worker_name(WorkerKind.PLANNER)
+        stop.install()
+        await_database(stop)
+        if stop.requested():
+            return
         model = None
         if env.planner_backend != "rules" and env.openai_api_key:
             access = ModelAccess(env.openai_api_key, env.openai_base_url, env.ai_model)
@@ -61,5 +66,4 @@ class Command(BaseCommand):
             planner.run_once()
             self.stdout.write("One pass made.")
             return
-        stop.install()
         planner.run()

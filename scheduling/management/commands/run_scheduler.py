@@ -11,10 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from cronicorn.logging import Event, log_event
+from cronicorn.postgres.readiness import await_database
 from cronicorn.runtime.stopping import Stop
 from jobs.heartbeats import worker_name
 from jobs.models import WorkerKind
 from scheduling.dispatch import CurlDispatcher
+from scheduling.dispatch.handles import PER_CALL, needed_for, raise_limit
 from scheduling.egress.policy import installation_policy
 from scheduling.worker.worker import Worker, WorkerOptions
 
@@ -59,12 +61,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Builds the worker and runs it. Raises CommandError for options out of range."""
-        for name, most in MOST.items():
-            if not 0 < options[name] <= most:
-                raise CommandError(f"--{name.replace('_', '-')} must be above 0, and at most {most}.")
+        faults = [
+            f"--{name.replace('_', '-')} must be above 0, and at most {most}."
+            for name, most in MOST.items()
+            if not 0 < options[name] <= most
+        ]
+        if faults:
+            raise CommandError(" ".join(faults))
         if settings.ENV.egress_allow:
             log_event(logger, Event.EGRESS_ALLOWED, logging.WARNING, networks=settings.ENV.egress_allow)
+        self._require_files(options["concurrency"])
         stop = Stop()
+        stop.install()
+        await_database(stop)
+        if stop.requested():
+            return
         worker = Worker(
             name=worker_name(WorkerKind.SCHEDULER),
             dispatcher=CurlDispatcher(installation_policy(settings.ENV), concurrency=options["concurrency"]),
@@ -77,7 +88,6 @@ class Command(BaseCommand):
             ),
             stop=stop,
         )
-        stop.install()
         if settings.DEBUG:
             # Django would keep the statements of each thread, megabytes of bodies included.
             type(connection).queries_limit = 0
@@ -92,3 +102,14 @@ class Command(BaseCommand):
         worker.run()
         if worker.crashed:
             raise CommandError("A thread of the worker crashed; the log says where.")
+
+    def _require_files(self, concurrency: int) -> None:
+        """Raises the limit of open files as far as it may; raises CommandError where it is too low for the calls."""
+        limit, needed = raise_limit(), needed_for(concurrency)
+        if limit < needed:
+            most = (limit - needed_for(0)) // PER_CALL
+            instead = f", or set --concurrency to {most} at most" if most > 1 else ""
+            raise CommandError(
+                f"{concurrency} calls in flight need {needed} open files, and the limit is {limit}. Raise it (ulimit "
+                f"-n, LimitNOFILE= of systemd, --ulimit of a container){instead}."
+            )

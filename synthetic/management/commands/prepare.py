@@ -7,7 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
+
+from cronicorn.postgres.sqlstate import unavailable_reason
 
 
 class Command(BaseCommand):
@@ -27,13 +30,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints on standard output what `create_first_admin` says, and the rest on standard error."""
-        call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        call_command("migrate", interactive=False, verbosity=0, skip_checks=True, stderr=self.stderr)
         self.stderr.write("The database is up to date.")
         if options["static"]:
             self._collect()
-        link = not options["credentials"]
-        call_command("create_first_admin", link=link, stdout=self.stdout, skip_checks=True)
-        call_command("seed_synthetic", stdout=self.stderr, skip_checks=True)
+        try:
+            link = not options["credentials"]
+            call_command("create_first_admin", link=link, stdout=self.stdout, skip_checks=True)
+            call_command("seed_synthetic", stdout=self.stderr, skip_checks=True)
+        except Error as error:
+            raise CommandError(f"{unavailable_reason(error) or 'The database refused:'} {error}".strip()) from error
 
     def _collect(self) -> None:
         stamp = Path(settings.STATIC_ROOT) / ".fingerprint"

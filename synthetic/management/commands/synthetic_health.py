@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from synthetic.monitoring import CORE, faults_of, job_healths, table
+from synthetic.progress import service_progress
 
 
 class Command(BaseCommand):
@@ -23,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Prints the table. Raises CommandError with what is wrong."""
         try:
-            healths = job_healths()
+            healths, problems = job_healths(), service_progress().problems
         except Error as error:
             raise CommandError(f"The database does not answer: {error}") from error
         if options["recent"]:
@@ -32,6 +33,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{CORE} ran in the last 5 minutes.")
             return
         self.stdout.write(table(healths))
-        faults = faults_of(healths)
+        faults = [*faults_of(healths), *problems]
         if faults:
             raise CommandError("\n".join(faults))
