@@ -9,6 +9,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from scheduling.exchange.public_headers import PUBLIC_HEADERS
+
 _UNITS_MS = {"ms": 1, "s": 1_000, "sec": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PART = re.compile(r"\s*(\d{1,12})\s*(ms|sec|s|min|m|h|d)(?![a-z])\s*,?", re.IGNORECASE)
 _SPARE_ROWS = 2
@@ -133,7 +135,10 @@ class JsonText(forms.CharField):
 
 
 class HeadersWidget(forms.Widget):
-    """Rows of name, value and "secret". A secret value is never written into the page."""
+    """Rows of name, value and "secret". A secret value is never written into the page.
+
+    A new row is secret until it is given the name of a header whose value is not secret by nature.
+    """
 
     template_name = "jobs/headers.html"
 
@@ -143,6 +148,7 @@ class HeadersWidget(forms.Widget):
         empty = [{"name": "", "value": "", "secret": True} for _ in range(_SPARE_ROWS)]
         context: dict[str, Any] = super().get_context(name, value, attrs)
         context["rows"] = [{**row, "number": number} for number, row in enumerate([*rows, *empty])]
+        context["public_headers"] = " ".join(sorted(PUBLIC_HEADERS))
         return context
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:

@@ -135,7 +135,7 @@ class TimingsOutput(serializers.Serializer[Run]):
 
 
 class ResponseOutput(serializers.Serializer[RunResponse]):
-    """What came back. `body` is its beginning, `truncated` says that bytes were not kept."""
+    """What came back. `body` is its beginning; `truncated`: bytes were not kept; `masked`: echoes of secrets were not."""
 
     receivedAt = serializers.DateTimeField(source="received_at")
     contentType = serializers.CharField(source="content_type")
@@ -143,12 +143,17 @@ class ResponseOutput(serializers.Serializer[RunResponse]):
     body = serializers.SerializerMethodField()
     bodyLength = serializers.SerializerMethodField()
     truncated = serializers.BooleanField()
+    masked = serializers.SerializerMethodField()
     flags = JsonField()
     sha256 = serializers.CharField()
 
     def get_body(self, response: RunResponse) -> str:
         """The excerpt."""
         return response.body[:EXCERPT_LENGTH]
+
+    def get_masked(self, response: RunResponse) -> bool:
+        """Whether echoes of secrets were replaced by asterisks."""
+        return "masked" in response.flags
 
     def get_bodyLength(self, response: RunResponse) -> int:  # noqa: N802  follows the field's name
         """How many characters are stored."""

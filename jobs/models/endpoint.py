@@ -117,6 +117,8 @@ class Endpoint(models.Model):
     timeout_ms = models.IntegerField(default=30_000)
     max_response_bytes = models.IntegerField(default=102_400)
     success_criteria = models.JSONField(null=True, blank=True)
+    # What the owner wrote: jsonb keeps neither the order of keys nor the spelling of numbers. Null: the value says all.
+    success_criteria_text = models.TextField(null=True, editable=False)
 
     # The baseline: exactly one of the first three.
     baseline_interval_ms = models.BigIntegerField(null=True, blank=True)
@@ -154,6 +156,7 @@ class Endpoint(models.Model):
     # The planner's own state.
     planner_mode = models.CharField(max_length=8, choices=PlannerMode.choices, default=PlannerMode.AUTO)
     rules = models.JSONField(default=list, blank=True)
+    rules_text = models.TextField(null=True, editable=False)
     next_analysis_at = models.DateTimeField(null=True, editable=False)
     rules_through_run_at = models.DateTimeField(null=True, editable=False)
     analysis_lease_owner = models.CharField(max_length=128, null=True, editable=False)
