@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
 from jobs.models.job import Job
+from jobs.written import MalformedJsonError, read_json
+from scheduling.exchange.criteria import CriteriaError, parse_success_criteria
 from scheduling.plan.decision import Source
 
 MIN_INTERVAL_MS = 1_000
@@ -328,6 +330,21 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def as_written(self, name: str) -> object:
+        """The value of `rules` or `success_criteria` with the text that the owner wrote, where there is one.
+
+        The text counts as long as it means what the column says, which decides alone.
+        """
+        value, text = getattr(self, name), getattr(self, f"{name}_text")
+        if text is None:
+            return value
+        try:
+            known = read_json(text)
+            meant = parse_success_criteria(known).to_json() if name == "success_criteria" else known
+        except (MalformedJsonError, CriteriaError):
+            return value
+        return known if meant == value else value
 
     @property
     def baseline_kind(self) -> BaselineKind:
