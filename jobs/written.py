@@ -12,6 +12,8 @@ from typing import Any
 
 from scheduling.exchange.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS, MAX_JSON_KEYS
 
+# A request has room for half a million items; no writer takes as many as this.
+MOST_ITEMS = 1_000
 _BLANKS = re.compile(r"[ \t\n\r]*+")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(r"[^\s,\]}]++")
@@ -62,9 +64,9 @@ def written(value: object) -> str:
 def read_json(text: str) -> object:
     """The value of a JSON text; an object or array comes with its text.
 
-    So do the objects and arrays that are its members, and those of the objects in its arrays: of these a writer keeps
-    the text. Refused: the same key twice, NaN and infinities (also by overflow), more than 1,000 keys in an object,
-    integers of over 64 digits, more than 32 levels. Raises MalformedJsonError.
+    So do the objects and arrays that are its members, and those of the objects in its arrays of up to 1,000 items: of
+    these a writer keeps the text. Refused: the same key twice, NaN and infinities (also by overflow), more than 1,000
+    keys in an object, integers of over 64 digits, more than 32 levels. Raises MalformedJsonError.
     """
     try:
         value = json.loads(
@@ -100,7 +102,7 @@ def _with_texts(text: str, start: int, value: dict[str, Any]) -> dict[str, Any]:
 def _list_with_texts(text: str, start: int, end: int, value: list[Any]) -> WrittenList:
     """The array at `start`, with the texts of the members of its objects."""
     items = value
-    if any(isinstance(item, dict) for item in value):
+    if len(value) <= MOST_ITEMS and any(isinstance(item, dict) for item in value):
         places = _items(text, start)
         items = [
             WrittenObject(_with_texts(text, begin, item), text[begin:stop]) if isinstance(item, dict) else item

@@ -1,5 +1,6 @@
 """Endpoints through the API: every field goes in and comes out, edits plan anew."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,10 +80,10 @@ def test_what_is_shown_can_be_sent_back(api: Api, path: str) -> None:
     assert row.config_version == 2
 
 
-def test_a_json_body_is_stored_compact_with_its_content_type(api: Api, path: str) -> None:
+def test_a_json_body_is_stored_as_written_with_its_content_type(api: Api, path: str) -> None:
     body = {"snake_case": 1, "camelCase": [None, "ü", 1.5]}
     made = create(api, path, body=body)
-    assert made["body"] == '{"snake_case":1,"camelCase":[null,"ü",1.5]}'
+    assert made["body"] == json.dumps(body)
     assert made["headers"] == [{"name": "Content-Type", "secret": False, "value": "application/json"}]
     given = [{"name": "content-type", "value": "application/vnd.x+json", "secret": False}]
     assert create(api, path, body=body, headers=given)["headers"] == given
