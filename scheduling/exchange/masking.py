@@ -40,9 +40,9 @@ _DATE = re.compile(
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "hmac", "key", "negotiate", "token"})
 _ESCAPE_BEFORE = re.compile(r"(?:%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[abefnrtv])\Z")
 
-# All tokens of JSON up to where it may have been cut; possessive, so that one pass decides.
+# All tokens of JSON, and of what Python calls so, up to where it may have been cut; possessive: one pass decides.
 _JSON = re.compile(
-    r'(?:[ \t\r\n]*+(?:"(?:[^"\\]++|\\.)*+"|[-0-9][-+.0-9eE]*+|true|false|null|[\[\]{},:]))*+'
+    r'(?:[ \t\r\n]*+(?:"(?:[^"\\]++|\\.)*+"|[-0-9][-+.0-9eE]*+|true|false|null|NaN|-?Infinity|[\[\]{},:]))*+'
     r'[ \t\r\n]*+(?:"(?:[^"\\]++|\\.)*+\\?|t[rue]*|f[alse]*|n[ul]*)?',
     re.DOTALL,
 )

@@ -152,6 +152,7 @@ def test_a_body_made_of_beginnings_of_a_secret_takes_no_longer(count: int) -> No
             '{"a": "\\ud83d\\ude00 s3cret!"}', "s3cret!", f'{{"a": "\\ud83d\\ude00 {MASK}"}}', id="surrogates"
         ),
         pytest.param('{"a":"abc123"}\n{"n":1}\n', "abc123", f'{{"a":"{MASK}"}}\n{{"n":1}}\n', id="lines of JSON"),
+        pytest.param('{"open": NaN, "o": -Infinity}', "open", '{"open": NaN, "o": -Infinity}', id="not a number"),
         pytest.param("depth=1000", "1000", "depth=1000", id="short number in plain text"),
         pytest.param("<d>1000</d><s>open</s>", "open", f"<d>1000</d><s>{MASK}</s>", id="word in markup"),
         pytest.param("sum 3.12345678 or 12345678.5", "12345678", "sum 3.12345678 or 12345678.5", id="fraction"),
