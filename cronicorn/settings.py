@@ -207,7 +207,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.MayReadOrWrite"],
     "DEFAULT_PARSER_CLASSES": ["jobs.api.protocol.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["jobs.api.protocol.WrittenJSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "jobs.api.protocol.Negotiation",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from scheduling.exchange.jsonpath import MISSING, Path, compare, lookup
 
@@ -24,6 +25,7 @@ class Observation:
     """One finished run as the rules see it.
 
     `document` is the body as JSON, or MISSING where there is none; `digest` tells bodies apart, None means no response.
+    `verdicts` say by their keys what conditions found in the document before it was masked, where that differs.
     """
 
     failed: bool
@@ -31,6 +33,7 @@ class Observation:
     duration_ms: float | None = None
     document: object = MISSING
     digest: str | None = None
+    verdicts: Mapping[str, bool] = field(default_factory=dict)
 
 
 # The finished runs of one endpoint, newest first; the first one is judged, the others are its past.
@@ -46,10 +49,19 @@ class PathCondition:
     op: str
     value: str | int | float | bool | None
 
+    @property
+    def key(self) -> str:
+        """What names the condition in stored verdicts."""
+        return json.dumps([self.path, self.op, self.value])
+
+    def holds(self, document: object) -> bool:
+        """Whether it holds for a body."""
+        return compare(lookup(document, self.steps), self.op, self.value)
+
     def because(self, runs: History) -> str | None:
         """Why it holds, in words; None when it does not."""
         actual = lookup(runs[0].document, self.steps)
-        if not compare(actual, self.op, self.value):
+        if not runs[0].verdicts.get(self.key, compare(actual, self.op, self.value)):
             return None
         name = self.path.removeprefix("$").removeprefix(".") or "the body"
         if self.op == "exists":
@@ -124,14 +136,17 @@ class ErrorRateCondition:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCondition:
-    """The latest `runs` runs, or more, brought the same body."""
+    """The latest `runs` runs, or more, brought the same body; an answer of 304 says that it is the same."""
 
     runs: int
 
     def because(self, runs: History) -> str | None:
         """Why it holds, in words; None when it does not."""
-        digest = runs[0].digest
-        if digest is None or len(runs) < self.runs or any(run.digest != digest for run in runs[: self.runs]):
+        if len(runs) < self.runs:
+            return None
+        looked_at = runs[: self.runs]
+        digests = {run.digest for run in looked_at if run.status_code != 304 or run.failed}
+        if None in digests or len(digests) > 1:
             return None
         return f"the response was the same for {self.runs} runs"
 
@@ -185,6 +200,15 @@ def body_looked_at(condition: Condition) -> bool:
     if isinstance(condition, AllCondition | AnyCondition):
         return any(body_looked_at(part) for part in condition.parts)
     return isinstance(condition, PathCondition)
+
+
+def path_conditions(condition: Condition) -> Iterator[PathCondition]:
+    """The conditions in it that look into the body."""
+    if isinstance(condition, AllCondition | AnyCondition):
+        for part in condition.parts:
+            yield from path_conditions(part)
+    elif isinstance(condition, PathCondition):
+        yield condition
 
 
 def visible(text: str) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from accounts.vault import SecretUnavailableError, seal, unseal
 from jobs.errors import ConflictError, Fault, InvalidInputError
+from scheduling.exchange.public_headers import is_public
 
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 8 * 1024
@@ -33,11 +34,15 @@ _RESERVED = frozenset(
         "proxy-authenticate",
         "proxy-authorization",
         "accept-encoding",
-        "user-agent",
         "idempotency-key",
     ]
 )
 _RESERVED_PREFIXES = ("webhook-", "cronicorn-")
+_WHY_RESERVED = {
+    "host": "Host is taken from the URL; change the URL instead.",
+    "accept-encoding": "Bodies are asked for uncompressed, so that rules can read them; leave this header out.",
+    "idempotency-key": "Every call carries an Idempotency-Key of its slot; leave this header out.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,12 @@ def _parse_header(path: str, item: object, taken: set[str]) -> Header:
         for key in item
         if key not in ("name", "value", "secret")
     ]
-    name, value, secret = item.get("name"), item.get("value"), item.get("secret", True)
+    name, value = item.get("name"), item.get("value")
+    secret = item.get("secret", not (isinstance(name, str) and is_public(name)))
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 255:
         faults.append(Fault(f"{path}.name", "invalid", "Give a header name of letters, digits and dashes."))
     elif name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES):
-        faults.append(Fault(f"{path}.name", "reserved", "This header is set by the service or by the protocol."))
+        faults.append(Fault(f"{path}.name", "reserved", _why_reserved(name.lower())))
     elif name.lower() in taken:
         faults.append(Fault(f"{path}.name", "duplicate", "This header is given twice."))
     if not isinstance(secret, bool):
@@ -94,6 +100,14 @@ def _parse_header(path: str, item: object, taken: set[str]) -> Header:
     if faults:
         raise InvalidInputError(*faults)
     return Header(cast(str, name), value.strip(" \t") if isinstance(value, str) else None, cast(bool, secret))
+
+
+def _why_reserved(name: str) -> str:
+    ours = (
+        "Headers that begin with webhook- or cronicorn- are set by the service, which receivers rely on; leave it out."
+    )
+    other = "This header is set by the protocol for each connection; leave it out."
+    return ours if name.startswith(_RESERVED_PREFIXES) else _WHY_RESERVED.get(name, other)
 
 
 def with_content_type(headers: Sequence[Mapping[str, object]], content_type: str) -> list[dict[str, object]]:

@@ -24,11 +24,13 @@ from jobs.conditions import (
     UnchangedCondition,
     body_looked_at,
     is_number,
+    path_conditions,
     runs_looked_at,
     visible,
 )
 from jobs.errors import Fault, InvalidInputError
-from scheduling.exchange.jsonpath import OPERATORS, Path, parse_path
+from scheduling.exchange.bodies import Unparsable, safe_json
+from scheduling.exchange.jsonpath import MISSING, OPERATORS, Path, parse_path
 
 MAX_RULES = 20
 MAX_CONDITIONS = 20
@@ -139,6 +141,18 @@ def runs_needed(rules: Sequence[Rule]) -> int:
 def body_needed(rules: Sequence[Rule]) -> bool:
     """Whether a rule looks into the body."""
     return any(map(body_looked_at, _conditions(rules)))
+
+
+def differing_verdicts(rules: Sequence[Rule], plain: str, stored: str) -> dict[str, bool]:
+    """What the rules' conditions find in the body `plain`, by their keys, where they find otherwise in `stored`."""
+    document = safe_json(plain)
+    if isinstance(document, Unparsable):
+        return {}
+    known = safe_json(stored)
+    parts = [part for condition in _conditions(rules) for part in path_conditions(condition)]
+    verdicts = {part.key: part.holds(document) for part in parts}
+    read = MISSING if isinstance(known, Unparsable) else known
+    return {part.key: verdicts[part.key] for part in parts if part.holds(read) is not verdicts[part.key]}
 
 
 def _conditions(rules: Sequence[Rule]) -> Iterator[Condition]:

@@ -4,7 +4,6 @@ Reads no row and no clock: `now`, the egress policy and the endpoint as it stand
 of the models, whose constraints say the same. Faults are collected, so that a person sees all of them at once.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from jobs.models import Endpoint, PlannerMode, WorkerLossPolicy
 from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS, Method
 from jobs.rules import parse_rules
 from jobs.texts import check_storable, clean_name, clean_paragraph
+from jobs.written import text_of, written
 from scheduling.cron.cadence import CronError, check_timezone, parse_cadence
 from scheduling.egress.policy import EgressPolicy
 from scheduling.egress.targets import Target, TargetError, read_target
@@ -63,6 +63,9 @@ def clean_endpoint(
             cleaned["host"] = _judge_url(cleaned["url"], synthetic, egress).host
         except InvalidInputError as error:
             faults += error.faults
+    for name in ("rules", "success_criteria"):
+        if name in cleaned:
+            cleaned[f"{name}_text"] = text_of(given[name])
     if isinstance(given.get("body"), dict | list) and "body" in cleaned:
         cleaned["headers"] = _headers_for_json(cleaned, current)
     merged = _merge(cleaned, given, current)
@@ -252,12 +255,12 @@ def _timezone(field: str, value: object) -> str:
 
 
 def _body(field: str, value: object) -> str | None:
-    """A text is kept byte for byte; an object or a list becomes compact JSON."""
+    """A text is kept byte for byte, an object or a list as it was written; without a text it becomes compact JSON."""
     if value is None:
         return None
     check_storable(field, value)
     if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        value = written(value)
     if not isinstance(value, str):
         raise InvalidInputError(Fault(field, "invalid_type", "Give a text, an object or a list."))
     if len(value.encode()) > MAX_BODY_BYTES:
@@ -269,6 +272,7 @@ def _success_criteria(field: str, value: object) -> dict[str, object] | None:
     if value is None:
         return None
     check_storable(field, value)
+    _check_size(field, value)
     try:
         criteria = parse_success_criteria(value)
     except CriteriaError as error:
@@ -279,8 +283,15 @@ def _success_criteria(field: str, value: object) -> dict[str, object] | None:
 
 def _rules(field: str, value: object) -> object:
     check_storable(field, value)
+    _check_size(field, value)
     parse_rules(value)
     return value
+
+
+def _check_size(field: str, value: object) -> None:
+    """Raises InvalidInputError where the text to be kept is too large, as by blanks alone."""
+    if len((text_of(value) or "").encode()) > MAX_BODY_BYTES:
+        raise InvalidInputError(Fault(field, "too_large", f"At most {MAX_BODY_BYTES} bytes."))
 
 
 _DEFAULTS: Clean = {

@@ -9,6 +9,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from jobs.written import MalformedJsonError, read_json, text_of
+from scheduling.exchange.public_headers import PUBLIC_HEADERS
+
 _UNITS_MS = {"ms": 1, "s": 1_000, "sec": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PART = re.compile(r"\s*(\d{1,12})\s*(ms|sec|s|min|m|h|d)(?![a-z])\s*,?", re.IGNORECASE)
 _SPARE_ROWS = 2
@@ -109,9 +112,11 @@ class JsonText(forms.CharField):
         super().__init__(widget=UnfoldAdminTextareaWidget(attrs=attrs), **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
-        """A stored value, indented; nothing for null and the empty list."""
+        """A stored value as it was written, else indented; nothing for null and the empty list."""
         if value is None or value == []:
             return ""
+        if (text := text_of(value)) is not None:
+            return text
         return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
     def to_python(self, value: Any) -> Any:
@@ -120,20 +125,44 @@ class JsonText(forms.CharField):
         if not text:
             return None
         try:
-            return json.loads(str(text))
-        except (ValueError, RecursionError) as error:
+            return read_json(_with_plain_lines(str(text)))
+        except MalformedJsonError as error:
             raise ValidationError(f"This is not JSON: {str(error)[:120]}") from None
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether another value is meant, however it is indented."""
+        """Whether another text is given; where only the value is stored, another value."""
+        if (known := text_of(initial)) is not None and initial:
+            return _with_plain_lines(known).strip() != _with_plain_lines(str(data or "")).strip()
         try:
             return bool((self.to_python(data) or None) != (initial or None))
         except ValidationError:
             return True
 
 
+class ExactText(forms.CharField):
+    """A text that is kept as it is. Line ends are LF, since browsers send CRLF whatever was typed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        """The text."""
+        return _with_plain_lines(str(super().to_python(value) or ""))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether another text is given: a browser gives one back with other line ends, which changes nothing."""
+        return _with_plain_lines(initial or "") != _with_plain_lines(data or "")
+
+
+def _with_plain_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 class HeadersWidget(forms.Widget):
-    """Rows of name, value and "secret". A secret value is never written into the page."""
+    """Rows of name, value and "secret". A secret value is never written into the page.
+
+    A new row is secret until it is given the name of a header whose value is not secret by nature.
+    """
 
     template_name = "jobs/headers.html"
 
@@ -143,6 +172,7 @@ class HeadersWidget(forms.Widget):
         empty = [{"name": "", "value": "", "secret": True} for _ in range(_SPARE_ROWS)]
         context: dict[str, Any] = super().get_context(name, value, attrs)
         context["rows"] = [{**row, "number": number} for number, row in enumerate([*rows, *empty])]
+        context["public_headers"] = " ".join(sorted(PUBLIC_HEADERS))
         return context
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from jobs.admin.fields import DurationField, HeadersField, JsonText, UtcField
+from jobs.admin.fields import DurationField, ExactText, HeadersField, JsonText, UtcField
 from jobs.admin.service import ServiceForm
 from jobs.authoring import create_endpoint, create_job, edit_endpoint, edit_job
 from jobs.models import BaselineKind, Endpoint, Job, JobStatus, PlannerMode, WorkerLossPolicy
@@ -59,11 +59,10 @@ class EndpointForm(ServiceForm):
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/health", "inputmode": "url"}),
     )
     headers = HeadersField(required=False, help_text="Secret values are kept encrypted and are never shown again.")
-    body = forms.CharField(
+    body = ExactText(
         required=False,
-        strip=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "class": "cc-code", "spellcheck": "false"}),
-        help_text="Sent byte for byte, for the methods that carry a body.",
+        help_text="Sent byte for byte, with LF line ends, for the methods that carry a body.",
     )
     timeout_ms = DurationField(label="Timeout", help_text="A deadline for the whole call: 1 s to 15 min.")
     max_response_bytes = forms.IntegerField(
@@ -164,7 +163,10 @@ class EndpointForm(ServiceForm):
     def initial_of(self, instance: Any, names: tuple[str, ...] | None = None) -> dict[str, Any]:
         """The columns; the values of secret headers stay where they are."""
         initial = {name: getattr(instance, name) for name in names or self.base_fields if hasattr(instance, name)}
-        return initial | ({} if names else {"baseline_kind": instance.baseline_kind.value})
+        if names:
+            return initial
+        written = {name: instance.as_written(name) for name in ("rules", "success_criteria")}
+        return initial | written | {"baseline_kind": instance.baseline_kind.value}
 
     def write(self, *, change: bool) -> Endpoint:
         """Creates the endpoint, or edits what differs; another kind of baseline replaces the old one."""

@@ -13,10 +13,17 @@ from accounts.ownership import OwnedModelAdmin
 from jobs.admin.reads import current_time
 from jobs.admin.words import NOTHING, badge, moment, ms_words
 from jobs.models import Endpoint, Run, RunResponse
+from scheduling.exchange.compression import unread_words
 from scheduling.plan.decision import Source
 
 _SEARCH_ENDPOINTS = 200
 _BODY_SHOWN = 100_000
+_FLAG_WORDS = {
+    "masked": "Echoes of your secret headers or signing keys are replaced by ********.",
+    "unchanged": "Unchanged: the server answered 304 to a conditional request.",
+    "unknown_charset": "The charset that the server names is not known; read as UTF-8.",
+    "undecodable_replaced": "Bytes that are no text in this charset are replaced.",
+}
 _PHASES = (("DNS", "dns_ms"), ("Connect", "connect_ms"), ("TLS", "tls_ms"), ("First byte", "first_byte_ms"))
 
 
@@ -132,9 +139,24 @@ class RunAdmin(OwnedModelAdmin):
             "phases": phases_of(obj),
             "response": response,
             "body": response.body[:_BODY_SHOWN] if response else "",
+            "notes": response_notes(response.flags) if response else [],
             "body_cut": bool(response and len(response.body) > _BODY_SHOWN),
             "attempts": attempts.defer("decision").order_by("attempt")[:12],
         }
+
+
+def response_notes(flags: list[str]) -> list[str]:
+    """What was done to a body before it was stored, in words."""
+    notes = []
+    for flag in flags:
+        name = flag.partition(":")[2]
+        if flag in _FLAG_WORDS:
+            notes.append(_FLAG_WORDS[flag])
+        elif flag.startswith("decoded:"):
+            notes.append(f"It came compressed with {name} and was decompressed.")
+        elif flag.startswith(("not_decoded:", "incomplete:")):
+            notes.append(unread_words(flag))
+    return notes
 
 
 def phases_of(run: Run) -> list[dict[str, Any]]:

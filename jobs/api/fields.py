@@ -12,6 +12,7 @@ from rest_framework.exceptions import ErrorDetail
 from rest_framework.settings import api_settings
 
 from jobs.validation import EARLIEST, LATEST
+from jobs.written import WrittenJson, text_of
 
 # RFC 3339, seconds and fraction optional.
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -93,6 +94,17 @@ class JsonField(serializers.Field):  # type: ignore[type-arg]
 
     def to_representation(self, value: object) -> object:
         return value
+
+
+class WrittenField(JsonField):
+    """JSON of the user's own, shown as it was written."""
+
+    def get_attribute(self, instance: Any) -> Any:
+        return instance.as_written(self.source)
+
+    def to_representation(self, value: object) -> object:
+        text = text_of(value)
+        return value if text is None else WrittenJson(text)
 
 
 class ShortListField(serializers.ListField):

@@ -8,7 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import ApiKey
-from jobs.api.fields import JsonField
+from jobs.api.fields import JsonField, WrittenField
 from jobs.models import Endpoint, Job, Run, RunResponse
 
 EXCERPT_LENGTH = 16_384
@@ -64,7 +64,7 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     body = serializers.CharField()
     timeoutMs = serializers.IntegerField(source="timeout_ms")
     maxResponseBytes = serializers.IntegerField(source="max_response_bytes")
-    successCriteria = JsonField(source="success_criteria")
+    successCriteria = WrittenField(source="success_criteria")
     baselineIntervalMs = serializers.IntegerField(source="baseline_interval_ms")
     baselineCron = serializers.CharField(source="baseline_cron")
     runOnceAt = serializers.DateTimeField(source="run_once_at")
@@ -78,7 +78,7 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     misfireGraceMs = serializers.IntegerField(source="misfire_grace_ms")
     onWorkerLoss = serializers.CharField(source="on_worker_loss")
     plannerMode = serializers.CharField(source="planner_mode")
-    rules = JsonField()
+    rules = WrittenField()
     aiHintIntervalMs = serializers.IntegerField(source="ai_hint_interval_ms")
     aiHintIntervalExpiresAt = serializers.DateTimeField(source="ai_hint_interval_expires_at")
     aiHintIntervalReason = serializers.CharField(source="ai_hint_interval_reason")
@@ -135,7 +135,7 @@ class TimingsOutput(serializers.Serializer[Run]):
 
 
 class ResponseOutput(serializers.Serializer[RunResponse]):
-    """What came back. `body` is its beginning, `truncated` says that bytes were not kept."""
+    """What came back. `body` is its beginning; `truncated`: bytes were not kept; `masked`: echoes of secrets too."""
 
     receivedAt = serializers.DateTimeField(source="received_at")
     contentType = serializers.CharField(source="content_type")
@@ -143,12 +143,17 @@ class ResponseOutput(serializers.Serializer[RunResponse]):
     body = serializers.SerializerMethodField()
     bodyLength = serializers.SerializerMethodField()
     truncated = serializers.BooleanField()
+    masked = serializers.SerializerMethodField()
     flags = JsonField()
     sha256 = serializers.CharField()
 
     def get_body(self, response: RunResponse) -> str:
         """The excerpt."""
         return response.body[:EXCERPT_LENGTH]
+
+    def get_masked(self, response: RunResponse) -> bool:
+        """Whether echoes of secrets were replaced by asterisks."""
+        return "masked" in response.flags
 
     def get_bodyLength(self, response: RunResponse) -> int:  # noqa: N802  follows the field's name
         """How many characters are stored."""

@@ -1,19 +1,21 @@
 """How requests are read: strict JSON within limits, JSON out whatever Accept says."""
 
 import json
-import math
+import re
 from collections.abc import Iterator, Mapping
+from secrets import token_hex
 from typing import Any
 
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
 
 from jobs.api.refusals import RefusedError
 from jobs.errors import Fault
 from jobs.texts import unstorable_places
-from scheduling.exchange.bodies import MAX_JSON_DEPTH, MAX_JSON_DIGITS, MAX_JSON_KEYS
+from jobs.written import MalformedJsonError, WrittenJson, read_json
 
 MAX_BYTES = 1_048_576
 
@@ -41,14 +43,38 @@ class StrictJSONParser(BaseParser):
         if len(raw) > MAX_BYTES:
             raise RefusedError(413, Fault(None, "too_large", f"A request has at most {MAX_BYTES} bytes."))
         value = _load(raw)
-        if _is_too_deep(value):
-            raise _malformed(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels.", code="too_deep")
         if places := list(_first(unstorable_places(value), 20)):
             faults = (
                 Fault(_plain(at), "invalid_characters", "NUL and lone surrogates are not allowed.") for at in places
             )
             raise RefusedError(400, *faults)
         return value
+
+
+class WrittenJSONRenderer(JSONRenderer):
+    """JSON in which a `WrittenJson` stands as its text: no encoder can write a number as it was spelled."""
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """The bytes of the answer."""
+        texts: list[str] = []
+        # Nobody can guess it, so that no text of a client is taken for a place.
+        token = token_hex(16)
+
+        class Encoder(JSONEncoder):
+            def default(self, obj: Any) -> Any:
+                if isinstance(obj, WrittenJson):
+                    texts.append(obj.text)
+                    return f"{token}{len(texts) - 1}"
+                return super().default(obj)
+
+        # A renderer serves one request.
+        self.encoder_class = Encoder  # type: ignore[misc]
+        rendered: bytes = super().render(data, accepted_media_type, renderer_context)
+        if not texts:
+            return rendered
+        return re.sub(rf'"{token}([0-9]+)"'.encode(), lambda found: texts[int(found[1])].encode(), rendered)
 
 
 def json_body(request: Request) -> object:
@@ -61,66 +87,16 @@ def json_body(request: Request) -> object:
 
 def _load(raw: bytes) -> object:
     try:
-        return json.loads(
-            raw.decode(),
-            object_pairs_hook=_object,
-            parse_float=_finite,
-            parse_int=_bounded,
-            parse_constant=_constant,
-        )
-    except RecursionError:
-        raise _malformed(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels.", code="too_deep") from None
+        return read_json(raw.decode())
     except UnicodeDecodeError:
         raise _malformed("The request is not UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise _malformed(
-            f"The request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from None
+    except MalformedJsonError as error:
+        is_syntax = isinstance(error.__context__, json.JSONDecodeError)
+        raise _malformed(f"The request is not JSON: {error}" if is_syntax else str(error), error.code) from None
 
 
 def _malformed(message: str, code: str = "malformed") -> RefusedError:
     return RefusedError(400, Fault(None, code, message))
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len(pairs) > MAX_JSON_KEYS:
-        raise _malformed(f"A JSON object has more than {MAX_JSON_KEYS} keys.", code="too_many_keys")
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise _malformed("A JSON object has the same key twice.", code="duplicate_key")
-    return result
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise _malformed("A JSON number is out of range.")
-    return value
-
-
-def _bounded(text: str) -> int:
-    if len(text) > MAX_JSON_DIGITS:
-        raise _malformed(f"A JSON integer has more than {MAX_JSON_DIGITS} digits.")
-    return int(text)
-
-
-def _constant(name: str) -> float:
-    raise _malformed("JSON has no NaN and no infinities.")
-
-
-def _is_too_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [part for item in level for part in _parts(item)]
-        if not level:
-            return False
-    return any(isinstance(item, dict | list) for item in level)
-
-
-def _parts(item: object) -> list[object]:
-    if isinstance(item, dict):
-        return list(item.values())
-    return item if isinstance(item, list) else []
 
 
 def _first(places: Iterator[str], count: int) -> Iterator[str]:

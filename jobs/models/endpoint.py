@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
 from jobs.models.job import Job
+from jobs.written import MalformedJsonError, read_json
+from scheduling.exchange.criteria import CriteriaError, parse_success_criteria
 from scheduling.plan.decision import Source
 from scheduling.plan.uncalled import NO_PLAN
 
@@ -123,6 +125,8 @@ class Endpoint(models.Model):
     timeout_ms = models.IntegerField(default=30_000)
     max_response_bytes = models.IntegerField(default=102_400)
     success_criteria = models.JSONField(null=True, blank=True)
+    # What the owner wrote: jsonb keeps neither the order of keys nor the spelling of numbers. Null: the value says all.
+    success_criteria_text = models.TextField(null=True, editable=False)
 
     # The baseline: exactly one of the first three.
     baseline_interval_ms = models.BigIntegerField(null=True, blank=True)
@@ -160,6 +164,7 @@ class Endpoint(models.Model):
     # The planner's own state.
     planner_mode = models.CharField(max_length=8, choices=PlannerMode.choices, default=PlannerMode.AUTO)
     rules = models.JSONField(default=list, blank=True)
+    rules_text = models.TextField(null=True, editable=False)
     next_analysis_at = models.DateTimeField(null=True, editable=False)
     rules_through_run_at = models.DateTimeField(null=True, editable=False)
     analysis_lease_owner = models.CharField(max_length=128, null=True, editable=False)
@@ -334,6 +339,21 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def as_written(self, name: str) -> object:
+        """The value of `rules` or `success_criteria` with the text that the owner wrote, where there is one.
+
+        The text counts as long as it means what the column says, which decides alone.
+        """
+        value, text = getattr(self, name), getattr(self, f"{name}_text")
+        if text is None:
+            return value
+        try:
+            known = read_json(text)
+            meant = parse_success_criteria(known).to_json() if name == "success_criteria" else known
+        except (MalformedJsonError, CriteriaError):
+            return value
+        return known if meant == value else value
 
     @property
     def uncalled(self) -> dict[str, Any] | None:

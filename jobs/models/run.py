@@ -120,6 +120,8 @@ class RunResponse(models.Model):
     content_type = models.CharField(max_length=255, null=True)
     sha256 = models.CharField(max_length=64, null=True)
     headers = models.JSONField(default=dict)
+    # What the owner's conditions found before the body was masked, where the masked one would answer otherwise.
+    rule_verdicts = models.JSONField(null=True)
 
     class Meta:
         db_table = "run_responses"

@@ -191,8 +191,10 @@ class _Clean:
     def __init__(self, text: str, secrets: Masker, limit: int) -> None:
         # The masker knows a secret that is cut at the end by its beginning.
         part = text[: CLEANED_TIMES * limit + secrets.longest]
-        # Masked again: characters that do not show may have stood between those of a secret.
-        self._text = secrets(visible(" ".join(secrets(part).split())))
+        # Masked again: characters that do not show may have stood between those of a secret. What is distinctive does
+        # not leave in a key either.
+        shown = visible(" ".join(secrets.body(part).split()))
+        self._text = secrets.distinctive(secrets.body(shown))
         self._beyond = len(text) - len(part)
 
     def up_to(self, limit: int) -> str:

@@ -28,6 +28,7 @@ from planner.analyst.pricing import Prices
 from planner.models import Proposal
 from planner.proposals.inforce import advised_on
 from scheduling.exchange.masking import Masker
+from scheduling.exchange.public_headers import is_public
 from scheduling.plan.wording import duration_words, instant_words
 
 HEALTH_HOURS = (1, 4, 24)
@@ -66,14 +67,16 @@ def subject_of(endpoint_id: UUID) -> Subject:
 
 
 def _secrets(endpoint: Endpoint) -> list[str] | None:
-    """The values of the endpoint's secret headers; None where they cannot be read."""
+    """The values of the endpoint's secret headers that are secret by nature; None where they cannot be read."""
     if endpoint.headers_sealed is None:
         return []
     try:
         values = unseal(f"job_endpoints:{endpoint.pk}", endpoint.headers_sealed)
     except SecretUnavailableError:
         return None
-    return [str(value) for value in values.values()] if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        return None
+    return [str(value) for name, value in values.items() if not is_public(name)]
 
 
 def briefing_of(subject: Subject, *, trigger: str, limits_ms: tuple[int, int], now: datetime) -> Briefing:

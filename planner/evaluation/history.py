@@ -1,7 +1,7 @@
 """The runs of a play, or of a record, as planners and reports read them. Pure."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -29,6 +29,7 @@ class PlayedRun:
     body: str | None = None
     truncated: bool = False
     content_type: str | None = None
+    verdicts: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: SimulatedRun, outcome: Outcome) -> "PlayedRun":
@@ -63,6 +64,7 @@ class PlayedRun:
             duration_ms=self.duration_ms,
             document=MISSING if isinstance(document, Unparsable) else document,
             digest=sha256(self.body.encode()).hexdigest() if self.body is not None else None,
+            verdicts=self.verdicts,
         )
 
     def value(self, path: str) -> object:

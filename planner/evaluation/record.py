@@ -134,6 +134,7 @@ def _played(run: Run, name: str) -> PlayedRun:
         body=response.body if response is not None else None,
         truncated=response is not None and response.truncated,
         content_type=response.content_type if response is not None else None,
+        verdicts=(response.rule_verdicts if response is not None else None) or {},
     )
 
 

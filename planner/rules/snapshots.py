@@ -202,19 +202,21 @@ def _with_bodies(found: Sequence[Watched], runs: Mapping[UUID, Sequence[_Found]]
             yield replace(item, runs=[_seen(run, bodies) for run in runs[item.endpoint_id]])
 
 
-def _bodies(run_ids: Sequence[UUID]) -> dict[UUID, str]:
+def _bodies(run_ids: Sequence[UUID]) -> dict[UUID, tuple[str, dict[str, bool]]]:
+    """The stored bodies, and what rules found in them before they were masked."""
     if not run_ids:
         return {}
-    return dict(RunResponse.objects.filter(run_id__in=run_ids).values_list("run_id", "body"))
+    found = RunResponse.objects.filter(run_id__in=run_ids).values_list("run_id", "body", "rule_verdicts")
+    return {run_id: (body, verdicts or {}) for run_id, body, verdicts in found}
 
 
-def _seen(run: _Found, bodies: Mapping[UUID, str]) -> SeenRun:
-    document = _document(bodies.get(run.run_id))
-    return (
-        run.seen
-        if document is MISSING
-        else replace(run.seen, observation=replace(run.seen.observation, document=document))
-    )
+def _seen(run: _Found, bodies: Mapping[UUID, tuple[str, dict[str, bool]]]) -> SeenRun:
+    body, verdicts = bodies.get(run.run_id, (None, {}))
+    document = _document(body)
+    if document is MISSING and not verdicts:
+        return run.seen
+    observation = replace(run.seen.observation, document=document, verdicts=verdicts)
+    return replace(run.seen, observation=observation)
 
 
 def _document(body: str | None) -> Any:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin
 
 from scheduling.dispatch.failures import Failure, Phase
 from scheduling.exchange.bodies import clean_str, clean_text
+from scheduling.exchange.compression import Decompressed, decompress, unread_words
+from scheduling.exchange.criteria import DEFAULT_STATUS, MaxDuration
 from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings
 
 MAX_HEADER_VALUE = 256
+MAX_LOCATION = 2_048
 MAX_KEPT_HEADERS = 20
+# Of an address that a sentence names.
+MAX_NAMED = 300
 
 _KEPT_HEADERS = frozenset(
-    {"content-encoding", "content-length", "content-type", "date", "etag", "last-modified", "retry-after"}
+    {
+        *("content-encoding", "content-length", "content-type", "date", "etag", "last-modified", "location"),
+        "retry-after",
+    }
 )
+_CONDITIONS = frozenset({"if-modified-since", "if-none-match"})
 _KEPT_PREFIXES = ("ratelimit", "x-ratelimit-")
 
 
@@ -60,7 +70,9 @@ class Recorder:
             self.enter(Phase.EXCHANGE)
         self.enter(Phase.BODY)
         self.status_code = status_code
-        kept = [(name, clean_str(value)[:MAX_HEADER_VALUE]) for name, value in headers if is_kept(name)]
+        kept = [(name, _kept_value(name, value)) for name, value in headers if is_kept(name)]
+        # Those with a meaning of their own come first, so that no number of limits leaves them out.
+        kept.sort(key=lambda header: header[0] not in _KEPT_HEADERS)
         self.headers = tuple(kept[:MAX_KEPT_HEADERS])
 
     def keep(self, chunk: bytes) -> bool:
@@ -78,10 +90,15 @@ class Recorder:
             self.enter(self.phase)
         headers = dict(self.headers)
         content_type = headers.get("content-type")
-        clean = clean_text(bytes(self.body), content_type, truncated=self.truncated)
+        read = self._read_body(headers)
+        clean = clean_text(read.data, content_type, truncated=read.truncated)
         total_ms = (finished_ns - started_ns) / 1e6
+        redirect_to = self._redirect_to(headers.get("location"))
+        flags = {*clean.flags, *read.flags, *(["truncated"] * read.truncated)}
+        if failure is None and self._is_unchanged():
+            flags.add("unchanged")
         if failure is None:
-            failure = self._judge(clean.text, total_ms)
+            failure = self._judge(clean.text, total_ms, read, redirect_to)
         return Outcome(
             call=self.call,
             ok=failure is None,
@@ -99,24 +116,67 @@ class Recorder:
             started_ns=started_ns,
             finished_ns=finished_ns,
             body=clean.text,
-            truncated=self.truncated,
+            truncated=read.truncated,
             content_type=content_type,
-            sha256=None if self.status_code is None else hashlib.sha256(self.body).hexdigest(),
+            sha256=None if self.status_code is None else hashlib.sha256(read.data).hexdigest(),
             headers=self.headers,
             retry_after=headers.get("retry-after"),
-            body_flags=self._flags(clean.flags, headers),
+            body_flags=tuple(sorted(flags)),
+            redirect_to=redirect_to,
         )
 
-    def _flags(self, found: tuple[str, ...], headers: dict[str, str]) -> tuple[str, ...]:
-        encoded = (headers.get("content-encoding") or "identity").lower() != "identity"
-        if not (self.truncated or encoded):
-            return found
-        return tuple(sorted({*found, *(["truncated"] * self.truncated), *(["content_encoded"] * encoded)}))
+    def _read_body(self, headers: Mapping[str, str]) -> Decompressed:
+        """Return the body as it was before the server compressed it, at most as long as the cap."""
+        return decompress(
+            bytes(self.body),
+            headers.get("content-encoding"),
+            limit=self.call.max_response_bytes,
+            truncated=self.truncated,
+        )
 
-    def _judge(self, text: str, total_ms: float) -> Failure | None:
+    def _redirect_to(self, location: str | None) -> str | None:
+        """Return the absolute address that a redirect points to; None for any other answer."""
+        if location is None or not 300 <= (self.status_code or 0) <= 399:
+            return None
+        try:
+            return urljoin(self.call.url, location)
+        except ValueError:
+            return location
+
+    def _is_unchanged(self) -> bool:
+        """Whether a 304 answers a condition of the owner's, who does not name statuses without it."""
+        criteria, call = self.call.success, self.call
+        return (
+            self.status_code == 304
+            and call.method in ("GET", "HEAD")
+            and (criteria.status == DEFAULT_STATUS or criteria.accepts_status(304))
+            and any(name.lower() in _CONDITIONS for name, _ in call.headers)
+        )
+
+    def _judge(self, text: str, total_ms: float, read: Decompressed, redirect_to: str | None) -> Failure | None:
         criteria, status = self.call.success, self.status_code or 0
+        if self._is_unchanged():
+            # There is no body to look into.
+            limits = tuple(assertion for assertion in criteria.assertions if isinstance(assertion, MaxDuration))
+            criteria = replace(criteria, status=((304, 304),), assertions=limits)
         if not criteria.accepts_status(status):
-            redirect = "; redirects are not followed" if 300 <= status <= 399 and status != 304 else ""
-            return Failure(ErrorKind.HTTP_ERROR, f"The server answered {status}{redirect}.", Blame.REMOTE)
-        unmet = criteria.failed_assertion(text, truncated=self.truncated, duration_ms=total_ms)
+            return Failure(ErrorKind.HTTP_ERROR, _refusal(status, redirect_to), Blame.REMOTE)
+        unread = next((unread_words(flag) for flag in read.flags if not flag.startswith("decoded:")), None)
+        unmet = criteria.failed_assertion(text, truncated=read.truncated, duration_ms=total_ms, unread=unread)
         return None if unmet is None else Failure(ErrorKind.ASSERTION_FAILED, unmet, Blame.REMOTE)
+
+
+def _kept_value(name: str, value: str) -> str:
+    return clean_str(value)[: MAX_LOCATION if name == "location" else MAX_HEADER_VALUE]
+
+
+def _refusal(status: int, redirect_to: str | None) -> str:
+    """Say what the server answered, and of a redirect what the owner can do."""
+    if redirect_to is not None and status != 304:
+        shown = redirect_to if len(redirect_to) <= MAX_NAMED else f"{redirect_to[:MAX_NAMED]}..."
+        return (
+            f"The server answered {status}, redirecting to {shown}. Redirects are not followed:"
+            f" use that address as the URL, or accept {status} as a status."
+        )
+    redirect = "; redirects are not followed" if 300 <= status <= 399 and status != 304 else ""
+    return f"The server answered {status}{redirect}."

@@ -9,8 +9,12 @@ import codecs
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
+
+import webencodings
 
 REPLACEMENT = "\ufffd"
 MAX_JSON_DEPTH = 32
@@ -18,14 +22,22 @@ MAX_JSON_KEYS = 1_000
 MAX_JSON_CONTAINERS = 20_000
 MAX_JSON_DIGITS = 64
 
-# Codecs of Python that are linear in their input. `idna` and `punycode` are quadratic, `unicode_escape` is no charset.
-_CHARSETS = {
-    *("utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u"),
-    *("shift_jis", "euc_jp", "euc_kr", "gb2312", "gbk", "gb18030", "big5", "mac-roman"),
-    *(f"iso8859-{part}" for part in range(1, 17) if part != 12),
-    *(f"cp{page}" for page in range(1250, 1259)),
-}
-_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+# Python's codec for a label of the Encoding Standard, where that of `webencodings` has fewer characters.
+_WIDER_CODECS = {"gbk": "gb18030"}
+_JSON_BEGINS = frozenset(b'{["-0123456789tfn \t\r\n')
+_SEVEN_BIT = frozenset({"iso-2022-jp", "replacement"})
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+_CHARSET = re.compile(
+    r";\s*charset\s*=\s*(?:\"\s*([^\";]{1,40}?)\s*\"|'\s*([^';]{1,40}?)\s*'|([^\s;\"']{1,40}))", re.IGNORECASE
+)
+_JSON_TYPE = re.compile(r"\s*(?:application/json|text/json|[^\s;]+\+json)\s*(?:;|\Z)", re.IGNORECASE)
+_MARKUP_TYPE = re.compile(
+    r"\s*(?:text/html|application/xhtml\+xml|(?:text|application)/xml|[^\s;]+\+xml)\b", re.IGNORECASE
+)
+# Where browsers look for what a document says of itself: the XML declaration, and `meta` in the first 1,024 bytes.
+_PRESCAN = 1_024
+_XML_ENCODING = re.compile(rb"\A<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
+_META_CHARSET = re.compile(rb"<meta\s[^>]{0,400}?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _ENCODED_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -38,7 +50,8 @@ class CleanText:
     """Text that PostgreSQL stores and JSON carries. `flags` name what was changed, sorted.
 
     `nul_removed`, `surrogates_replaced`, `controls_replaced` (C0 but tab and line ends, DEL, C1), `not_utf8` (read in
-    another charset, or not decodable throughout) and `undecodable_replaced`.
+    another charset, or not decodable throughout), `undecodable_replaced` and, beside it, `unknown_charset` (the
+    label is none of the Encoding Standard; read as if none were given).
     """
 
     text: str
@@ -57,12 +70,17 @@ class _RefusedError(ValueError):
 
 
 def clean_text(raw: bytes, content_type: str | None, *, truncated: bool = False) -> CleanText:
-    """Decode `raw` by the charset that `content_type` names, else UTF-8; never raises.
+    """Decode `raw` by the Encoding Standard (https://encoding.spec.whatwg.org); never raises.
+
+    A byte order mark wins. JSON is UTF-8 (RFC 8259) wherever its bytes are, or the UTF-16 that its first bytes show.
+    Then the label of `content_type` counts, then what XML or HTML says of itself, then UTF-8.
 
     `truncated` says that bytes are missing at the end: a character cut in two is then dropped instead of replaced.
     """
     flags: set[str] = set()
-    text = _decode(raw, _charset(content_type), truncated, flags)
+    text = _decode(raw, _charset(raw, content_type, truncated), truncated, flags)
+    if "undecodable_replaced" in flags and _is_unknown(content_type):
+        flags.add("unknown_charset")
     if text.isprintable() and not flags:
         return CleanText(text)
     return CleanText(_scrub(text, flags), tuple(sorted(flags)))
@@ -96,36 +114,86 @@ def safe_json(text: str) -> object | Unparsable:
         return Unparsable("The text is not JSON.")
 
 
+def _is_unknown(content_type: str | None) -> bool:
+    label = _told(content_type)[0]
+    return label is not None and _encoding(label) is None
+
+
+def _charset(raw: bytes, content_type: str | None, truncated: bool) -> str:
+    """Return the name of the Encoding Standard for the encoding in which `raw` is read."""
+    for mark, name in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return name
+    label, is_json, is_markup = _told(content_type)
+    named = None if label is None else _encoding(label)
+    if is_json and (found := _of_json(raw, named, truncated)) is not None:
+        return found
+    if named is None and is_markup:
+        declared = _XML_ENCODING.match(raw) or _META_CHARSET.search(raw[:_PRESCAN])
+        named = _encoding(declared[1].decode("ascii")) if declared is not None else None
+        # Bytes that spell a declaration in ASCII are no UTF-16.
+        named = "utf-8" if named in ("utf-16le", "utf-16be") else named
+    return named or "utf-8"
+
+
 @lru_cache(maxsize=256)
-def _charset(content_type: str | None) -> str:
-    named = _CHARSET.search(content_type or "")
-    if named is None:
-        return "utf-8"
+def _told(content_type: str | None) -> tuple[str | None, bool, bool]:
+    """Return the label that a content type has, and whether it is JSON's, or XML's or HTML's."""
+    text = content_type or ""
+    found = _CHARSET.search(text)
+    label = (found[1] or found[2] or found[3]) if found is not None else None
+    return label, _JSON_TYPE.match(text) is not None, _MARKUP_TYPE.match(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _encoding(label: str) -> str | None:
+    found = webencodings.lookup(label)
+    return None if found is None else found.name
+
+
+def _of_json(raw: bytes, named: str | None, truncated: bool) -> str | None:
+    """Return the encoding that the bytes of JSON show by themselves; None where they leave it open."""
+    # JSON begins with an ASCII character, so that a zero beside it is the other half of UTF-16.
+    if raw[1:2] == b"\0" and raw[0] in _JSON_BEGINS:
+        return "utf-16le"
+    if raw[:1] == b"\0" and raw[1:2] and raw[1] in _JSON_BEGINS:
+        return "utf-16be"
+    if named in _SEVEN_BIT and b"\x1b" in raw:
+        return None
     try:
-        name = codecs.lookup(named[1]).name
-    except LookupError:
-        return "utf-8"
-    return name if name in _CHARSETS else "utf-8"
+        codecs.getincrementaldecoder("utf-8")("strict").decode(raw, final=not truncated)
+    except UnicodeError:
+        return None
+    return "utf-8"
 
 
 def _decode(raw: bytes, charset: str, truncated: bool, flags: set[str]) -> str:
-    if raw.startswith(codecs.BOM_UTF8) and charset == "utf-8":
-        raw = raw[len(codecs.BOM_UTF8) :]
-    if charset == "utf-16" and not raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        # Python raises without a byte order mark, whatever the error handler; browsers read little-endian.
-        charset = "utf-16-le"
-    if charset not in ("utf-8", "ascii"):
+    for mark, name in _BYTE_ORDER_MARKS:
+        if charset == name and raw.startswith(mark):
+            raw = raw[len(mark) :]
+    if charset != "utf-8":
         flags.add("not_utf8")
+    if charset == "replacement":
+        # Encodings in which one text can hide another; the standard has them unread.
+        flags.add("undecodable_replaced")
+        return REPLACEMENT if raw else ""
+    decoder = _decoder(charset)
     try:
-        if charset == "utf-8" and not truncated:
-            return raw.decode()
-        return codecs.getincrementaldecoder(charset)("strict").decode(raw, final=not truncated)
+        return decoder("strict").decode(raw, final=not truncated)
     except UnicodeError:
         flags.update(("not_utf8", "undecodable_replaced"))
     if charset == "utf-8" and _ENCODED_SURROGATE.search(raw):
         flags.add("surrogates_replaced")
         raw = _ENCODED_SURROGATE.sub(REPLACEMENT.encode(), raw)
-    return codecs.getincrementaldecoder(charset)("replace").decode(raw, final=not truncated)
+    return decoder("replace").decode(raw, final=not truncated)
+
+
+@lru_cache(maxsize=64)
+def _decoder(charset: str) -> Callable[[str], codecs.IncrementalDecoder]:
+    if charset in _WIDER_CODECS:
+        return codecs.getincrementaldecoder(_WIDER_CODECS[charset])
+    info = webencodings.lookup(charset).codec_info
+    return cast("Callable[[str], codecs.IncrementalDecoder]", info.incrementaldecoder)
 
 
 def _scrub(text: str, flags: set[str]) -> str:

@@ -82,15 +82,17 @@ class SuccessCriteria:
                 return True
         return False
 
-    def failed_assertion(self, text: str, *, truncated: bool, duration_ms: float) -> str | None:
+    def failed_assertion(
+        self, text: str, *, truncated: bool, duration_ms: float, unread: str | None = None
+    ) -> str | None:
         """Return the first assertion that does not hold, as one sentence; None when all hold.
 
         `truncated` says that `text` is only the beginning of the body: what is not found in it counts as absent, and
-        JSON that was cut cannot be read.
+        JSON that was cut cannot be read. `unread` says in words what of the body could not be read.
         """
         if not self.assertions:
             return None
-        cut = " The body was cut at the size limit." if truncated else ""
+        cut = f" {unread}" if unread else " The body was cut at the size limit." if truncated else ""
         document: object = None
         if any(isinstance(assertion, JsonAssertion) for assertion in self.assertions):
             document = safe_json(text)

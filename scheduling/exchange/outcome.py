@@ -5,11 +5,12 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from uuid import UUID
 
 from scheduling.exchange.criteria import CriteriaError, SuccessCriteria, parse_success_criteria
+from scheduling.exchange.masking import Masker
 
 __all__ = [
     "Blame",
@@ -19,6 +20,7 @@ __all__ = [
     "Outcome",
     "SuccessCriteria",
     "Timings",
+    "masked",
     "parse_success_criteria",
 ]
 
@@ -91,8 +93,9 @@ class Outcome:
 
     `started_ns` and `finished_ns` are readings of `time.monotonic_ns` in this process. `status_code`, `headers` and
     the body are kept also where the call failed after they had arrived. `body` is clean text of at most
-    `max_response_bytes` bytes as received, `sha256` the digest of those bytes (None when no response came), and
-    `body_flags` says what was done to them.
+    `max_response_bytes` bytes, `sha256` the digest of those bytes after decompression (None when no response came), and
+    `body_flags` says what was done to them. `redirect_to` is the absolute address that a redirect points to, as
+    `error_message` names it.
     """
 
     call: Call
@@ -111,6 +114,7 @@ class Outcome:
     headers: tuple[tuple[str, str], ...] = ()
     retry_after: str | None = None
     body_flags: tuple[str, ...] = ()
+    redirect_to: str | None = None
 
     @property
     def begun(self) -> bool:
@@ -131,3 +135,21 @@ class Outcome:
             started_ns=at_ns,
             finished_ns=at_ns,
         )
+
+
+def masked(outcome: Outcome, masker: Masker) -> Outcome:
+    """Return the outcome without echoes of secrets, as it may be stored; the flag `masked` says that there were any."""
+    message = outcome.error_message
+    if message is not None and outcome.redirect_to is not None:
+        message = message.replace(outcome.redirect_to, masker(outcome.redirect_to))
+    stored = replace(
+        outcome,
+        body=masker.body(outcome.body),
+        content_type=masker.header("content-type", outcome.content_type) if outcome.content_type else None,
+        # The words are ours and the owner's; only what stands nowhere by chance can be an echo.
+        error_message=masker.distinctive(message) if message else None,
+        headers=tuple((name, masker.header(name, value)) for name, value in outcome.headers),
+    )
+    if stored == outcome:
+        return outcome
+    return replace(stored, body_flags=tuple(sorted({*outcome.body_flags, "masked"})))

@@ -6,8 +6,8 @@ Settling again what is settled already is harmless.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,10 @@ from django.db import transaction
 from cronicorn.postgres.arrays import JSONB_ARRAY, array, instant_array, json_array, text_array, uuid_array
 from cronicorn.postgres.cursors import hot_cursor
 from cronicorn.runtime.clock import database_now
+from jobs.errors import InvalidInputError
 from jobs.models import RunStatus, WorkerLossPolicy
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
+from jobs.rules import differing_verdicts, parse_rules
 from scheduling.exchange.outcome import ErrorKind, Outcome
 from scheduling.plan.decision import Decision
 from scheduling.plan.row import PlanRow, apply_giving_up, apply_outcome
@@ -30,7 +32,8 @@ class Result:
     """An outcome with its times by the database's clock; `started_at` is None where nothing was sent.
 
     `stopping` tells that this worker canceled the call in order to stop, not for want of a lease; `last` that the
-    owner wants at most one call and this one may have been made.
+    owner wants at most one call and this one may have been made. `plain_body` is the whole body before it was masked,
+    for the owner's rules alone and never stored; None where nothing was masked.
     """
 
     outcome: Outcome
@@ -40,6 +43,7 @@ class Result:
     finished_at: datetime
     stopping: bool = False
     last: bool = False
+    plain_body: str | None = field(default=None, repr=False)
 
     @property
     def status(self) -> RunStatus:
@@ -80,23 +84,30 @@ def settle(*, worker: str, results: Sequence[Result]) -> Settled:
         )
         unlocked = {row[0] for row in cursor.fetchall()}
         cursor.execute(
-            f"{PLAN_ROW_SELECT}, e.on_worker_loss, e.fence FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s::uuid[])",
-            [uuid_array(unlocked)],
+            f"{PLAN_ROW_SELECT}, e.on_worker_loss, e.fence,"
+            " CASE WHEN e.id = ANY(%s::uuid[]) AND e.rules <> '[]'::jsonb THEN e.rules::text END"
+            " FROM job_endpoints e JOIN jobs j ON j.id = e.job_id WHERE e.id = ANY(%s::uuid[])",
+            [
+                uuid_array(key for key, result in by_endpoint.items() if result.plain_body is not None),
+                uuid_array(unlocked),
+            ],
         )
         held: list[tuple[PlanRow, Result]] = []
-        for *values, on_loss, fence in cursor.fetchall():
+        verdicts: dict[UUID, str] = {}
+        for *values, on_loss, fence, rules in cursor.fetchall():
             row = PlanRow(*values)
             result = by_endpoint[row.id]
             if on_loss == WorkerLossPolicy.SKIP and result.started_at is not None:
                 result = replace(result, last=True)
             if row.lease_owner == worker and fence == result.outcome.call.fence:
                 held.append((row, result))
+                if rules is not None and (found := _verdicts(rules, result)):
+                    verdicts[result.outcome.call.run_id] = json.dumps(found)
         accepted = frozenset(result.outcome.call.run_id for _, result in held)
         locked = _still_held(cursor, worker, [by_endpoint[key] for key in by_endpoint.keys() - unlocked])
         now = database_now(cursor)
         _write_runs(cursor, [result for _, result in held])
-        _write_responses(cursor, [result for _, result in held])
+        _write_responses(cursor, [result for _, result in held], verdicts)
         plans = _write_endpoints(cursor, held, now)
         known = accepted | locked
         fenced = _write_late_results(cursor, [result for result in results if result.outcome.call.run_id not in known])
@@ -163,7 +174,15 @@ def _error_message(result: Result) -> str | None:
     return result.outcome.error_message[:500] if result.outcome.error_message else None
 
 
-def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
+def _verdicts(rules: str, result: Result) -> dict[str, bool]:
+    """What the rules' conditions find in the plain body, where the masked one answers otherwise."""
+    try:
+        return differing_verdicts(parse_rules(json.loads(rules)), result.plain_body or "", result.outcome.body)
+    except (InvalidInputError, ValueError):
+        return {}
+
+
+def _write_responses(cursor: Any, results: Sequence[Result], verdicts: Mapping[UUID, str]) -> None:
     answered = [result for result in results if result.outcome.status_code is not None]
     if not answered:
         return
@@ -171,9 +190,9 @@ def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
     cursor.execute(
         f"""
         INSERT INTO run_responses
-            (run_id, endpoint_id, received_at, body, truncated, flags, content_type, sha256, headers)
+            (run_id, endpoint_id, received_at, body, truncated, flags, content_type, sha256, headers, rule_verdicts)
         SELECT * FROM UNNEST(%s::uuid[], %s::uuid[], %s::timestamptz[], %s::text[], %s::boolean[], {JSONB_ARRAY},
-                             %s::text[], %s::text[], {JSONB_ARRAY})
+                             %s::text[], %s::text[], {JSONB_ARRAY}, %s::jsonb[])
         ON CONFLICT DO NOTHING
         """,
         [
@@ -186,6 +205,7 @@ def _write_responses(cursor: Any, results: Sequence[Result]) -> None:
             text_array(outcome.content_type[:255] if outcome.content_type else None for outcome in outcomes),
             array(outcome.sha256 for outcome in outcomes),
             json_array(dict(outcome.headers) for outcome in outcomes),
+            text_array(verdicts.get(outcome.call.run_id) for outcome in outcomes),
         ],
     )
 

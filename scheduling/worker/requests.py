@@ -10,12 +10,12 @@ from typing import Any, cast
 from accounts.signing import PREFIX, sign
 from accounts.vault import SecretUnavailableError, unseal
 from scheduling.exchange.criteria import ANY_2XX, SuccessCriteria, parse_success_criteria
+from scheduling.exchange.masking import MIN_SECRET_LENGTH
 from scheduling.exchange.outcome import Call
+from scheduling.exchange.public_headers import is_public
 from scheduling.ledger.claims import Claim
 
 USER_AGENT = "Cronicorn/0.1"
-# Shorter values would mask half of any text.
-SHORTEST_MASKED = 4
 DELIVERY_NAMESPACE = uuid.UUID("5b0c6f5e-6d0e-5f5a-9a3e-6f2f8d9b7c11")
 
 
@@ -43,11 +43,15 @@ def build_request(claim: Claim) -> Request:
     body = claim.body.encode() if claim.body is not None else None
     delivery = delivery_id(claim.endpoint_id, claim.slot_at)
     own = (*_own_headers(claim, delivery), *_signature(claim, delivery, signing, body or b""))
-    headers = [(header["name"], values.get(header["name"], header["value"]) or "") for header in stored]
+    given = [(header["name"], values.get(header["name"], header["value"]) or "") for header in stored]
+    agent = next((value for name, value in given if name.lower() == "user-agent"), "")
+    agent = f"{agent} {USER_AGENT}".strip()
+    headers = [(name, value) for name, value in given if name.lower() != "user-agent"]
     criteria = json.loads(claim.success_criteria) if claim.success_criteria is not None else None
-    call = _call(claim, (*own, *headers), body, parse_success_criteria(criteria))
-    masked = (*values.values(), *signing, *(text.removeprefix(PREFIX) for text in signing))
-    return Request(call, tuple(value for value in masked if len(value) >= SHORTEST_MASKED))
+    call = _call(claim, (("User-Agent", agent), *own, *headers), body, parse_success_criteria(criteria))
+    secret = (value for name, value in values.items() if not is_public(name))
+    masked = (*secret, *signing, *(text.removeprefix(PREFIX) for text in signing))
+    return Request(call, tuple(value for value in masked if len(value) >= MIN_SECRET_LENGTH))
 
 
 def bare_call(claim: Claim) -> Call:
@@ -75,7 +79,6 @@ def _call(claim: Claim, headers: tuple[tuple[str, str], ...], body: bytes | None
 
 def _own_headers(claim: Claim, delivery: str) -> tuple[tuple[str, str], ...]:
     return (
-        ("User-Agent", USER_AGENT),
         ("webhook-id", delivery),
         ("Idempotency-Key", delivery),
         ("Cronicorn-Scheduled-For", claim.slot_at.astimezone(UTC).isoformat().replace("+00:00", "Z")),

@@ -16,7 +16,7 @@ from cronicorn.runtime.progress import Progress
 from cronicorn.runtime.stopping import Stop
 from scheduling.dispatch import Dispatcher
 from scheduling.exchange.masking import Masker
-from scheduling.exchange.outcome import Blame, ErrorKind, Outcome
+from scheduling.exchange.outcome import Blame, ErrorKind, Outcome, masked
 from scheduling.ledger.settlement import Result, settle
 from scheduling.worker.book import Book
 
@@ -118,17 +118,10 @@ class Settler:
         if entry is None:
             return None
         entry.ended = True
-        if entry.secrets:
-            mask = Masker(entry.secrets)
-            outcome = replace(
-                outcome,
-                body=mask(outcome.body),
-                content_type=mask(outcome.content_type) if outcome.content_type else None,
-                error_message=mask(outcome.error_message) if outcome.error_message else None,
-                headers=tuple((name, mask(value)) for name, value in outcome.headers),
-            )
+        stored = masked(outcome, Masker(entry.secrets)) if entry.secrets else outcome
         return Result(
-            outcome=outcome,
+            outcome=stored,
+            plain_body=outcome.body if stored.body != outcome.body and not outcome.truncated else None,
             attempt=entry.claim.attempt,
             slot_at=entry.claim.slot_at,
             started_at=self._clock.instant_at(outcome.started_ns) if outcome.begun else None,

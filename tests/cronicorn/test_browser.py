@@ -135,3 +135,21 @@ def test_a_list_is_worked_by_its_checkboxes(page: Page, complaints: list[str]) -
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_text("1 of 1: paused.")).to_be_visible()
     assert complaints == []
+
+
+def test_a_new_header_is_secret_unless_its_name_says_otherwise(page: Page, complaints: list[str]) -> None:
+    make_busy_endpoint()
+    sign_in(page, "ada@example.com")
+    page.goto("/jobs/endpoint/add/")
+    rows = page.locator("[data-headers] .cc-headers-row:not(.cc-headers-head)")
+    for number, (name, secret) in enumerate([("Accept", False), ("X-Api-Key", True), ("if-none-match", False)]):
+        rows.nth(number).get_by_label("Header name").fill(name)
+        expect(rows.nth(number).get_by_label("Secret")).to_be_checked(checked=secret)
+        expect(rows.nth(number).get_by_label("Header value")).to_have_attribute(
+            "type", "password" if secret else "text"
+        )
+    row = rows.nth(3)
+    row.get_by_label("Secret").uncheck()
+    row.get_by_label("Header name").fill("X-Mine")
+    expect(row.get_by_label("Secret")).not_to_be_checked()
+    assert complaints == []

@@ -38,7 +38,8 @@ def is_storable(text: str) -> bool:
         ("hi".encode("utf-16"), "text/plain; charset=utf-16", "hi", ("not_utf8",)),
         (b"h\x00i\x00", "text/plain; charset=utf-16", "hi", ("not_utf8",)),
         (b"\xff\xfe\x00\xd8", "text/plain; charset=utf-16", "\ufffd", ("not_utf8", "undecodable_replaced")),
-        (b"caf\xe9", "text/plain; charset=us-ascii", "caf\ufffd", ("not_utf8", "undecodable_replaced")),
+        (b"caf\xe9", "text/plain; charset=us-ascii", "café", ("not_utf8",)),
+        (b"caf\xe9", "text/plain; charset=wtf", "caf\ufffd", ("not_utf8", "undecodable_replaced", "unknown_charset")),
         ("é".encode(), "text/plain; charset=nonsense", "é", ()),
         ("é".encode(), "text/plain; charset=rot13", "é", ()),
         (b"xn--a", "text/plain; charset=punycode", "xn--a", ()),
@@ -49,6 +50,78 @@ def is_storable(text: str) -> bool:
 def test_bytes_become_text_with_flags(raw: bytes, content_type: str | None, text: str, flags: tuple[str, ...]) -> None:
     clean = clean_text(raw, content_type)
     assert (clean.text, clean.flags) == (text, flags)
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "text"),
+    [
+        pytest.param(codecs.BOM_UTF8 + "é".encode(), "text/plain; charset=latin1", "é", id="UTF-8 mark over a label"),
+        pytest.param("\ufeffhi".encode("utf-16-be"), "text/plain; charset=utf-8", "hi", id="UTF-16BE mark"),
+        pytest.param("\ufeffhi".encode("utf-16-le"), None, "hi", id="UTF-16LE mark without a label"),
+        pytest.param(b"\x80\x93", "text/plain; charset=iso-8859-1", "€“", id="iso-8859-1 is windows-1252"),
+        pytest.param(b"\x80", "text/plain; charset=latin1", "€", id="latin1 is windows-1252"),
+        pytest.param("①髙".encode("cp932"), "text/plain; charset=x-sjis", "①髙", id="x-sjis"),
+        pytest.param("①髙".encode("cp932"), "text/plain; charset=Windows-31J", "①髙", id="windows-31j"),
+        pytest.param("สวัสดี".encode("cp874"), "text/plain; charset=windows-874", "สวัสดี", id="windows-874"),
+        pytest.param("สวัสดี".encode("cp874"), "text/plain; charset=tis-620", "สวัสดี", id="tis-620"),
+        pytest.param("Привет".encode("cp866"), "text/plain; charset=ibm866", "Привет", id="ibm866"),
+        pytest.param("Привет".encode("koi8-r"), "text/plain; charset=koi", "Привет", id="koi"),
+        pytest.param("똠방".encode("cp949"), "text/plain; charset=euc-kr", "똠방", id="euc-kr with its extension"),
+        pytest.param("€䶮".encode("gb18030"), "text/plain; charset=gb2312", "€䶮", id="gb2312 is read as gb18030"),
+        pytest.param("日本".encode("iso2022_jp"), "text/plain; charset=iso-2022-jp", "日本", id="iso-2022-jp"),
+        pytest.param("é".encode("mac-roman"), "text/plain; charset=x-mac-roman", "é", id="macintosh"),
+        pytest.param(b"\x0e$)C", "text/plain; charset=iso-2022-kr", "\ufffd", id="an encoding that hides text"),
+        pytest.param("é".encode(), "text/plain; charset=' utf8 '", "é", id="label in single quotes"),
+        pytest.param(
+            "é".encode("cp1251", "replace"), 'text/plain; charset=" cp1251 "', "?", id="blanks around a label"
+        ),
+        pytest.param('{"a":"é"}'.encode(), "application/json; charset=latin1", '{"a":"é"}', id="UTF-8 JSON"),
+        pytest.param('["é"]'.encode(), "application/problem+json; charset=cp1252", '["é"]', id="a kind of JSON"),
+        pytest.param(b'["\xe9"]', "application/json; charset=latin1", '["é"]', id="JSON that really is latin1"),
+        pytest.param('["é"]'.encode("utf-16-le"), "application/json", '["é"]', id="UTF-16 JSON without a mark"),
+        pytest.param('["é"]'.encode("utf-16-be"), "application/json; charset=utf-8", '["é"]', id="mislabelled UTF-16"),
+        pytest.param('["é"]'.encode(), "application/json; charset=utf-16", '["é"]', id="UTF-8 JSON called UTF-16"),
+        pytest.param('["日"]'.encode("iso2022_jp"), "application/json; charset=iso-2022-jp", '["日"]', id="7-bit JSON"),
+        pytest.param(
+            '<?xml version="1.0" encoding="windows-1251"?><a>Да</a>'.encode("cp1251"),
+            "application/xml",
+            '<?xml version="1.0" encoding="windows-1251"?><a>Да</a>',
+            id="XML declaration",
+        ),
+        pytest.param(
+            '<meta http-equiv=x content="text/html; charset=koi8-r">Да'.encode("koi8-r"),
+            "text/html",
+            '<meta http-equiv=x content="text/html; charset=koi8-r">Да',
+            id="HTML meta",
+        ),
+        pytest.param(
+            '<meta charset="utf-16">é'.encode(), "text/html", '<meta charset="utf-16">é', id="meta that cannot be true"
+        ),
+        pytest.param(
+            '<meta charset="koi8-r">é'.encode(),
+            "text/html; charset=utf-8",
+            '<meta charset="koi8-r">é',
+            id="label first",
+        ),
+        pytest.param('<meta charset="koi8-r">é'.encode(), "text/plain", '<meta charset="koi8-r">é', id="no HTML"),
+    ],
+)
+def test_text_is_read_by_the_encoding_standard(raw: bytes, content_type: str | None, text: str) -> None:
+    assert clean_text(raw, content_type).text == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type"),
+    [
+        ("a日".encode()[:3], "application/json; charset=latin1"),
+        ("a日".encode("cp932")[:2], "text/plain; charset=x-sjis"),
+        ("a日".encode("utf-16-le")[:3], "text/plain; charset=utf-16"),
+        ("a😀".encode("gb18030")[:3], "text/plain; charset=gbk"),
+        (codecs.BOM_UTF8 + "a日".encode()[:2], "text/plain; charset=latin1"),
+    ],
+)
+def test_character_that_the_cap_cuts_is_dropped_in_every_charset(raw: bytes, content_type: str) -> None:
+    assert clean_text(raw, content_type, truncated=True).text == "a"
 
 
 def test_character_cut_in_two_is_dropped_from_a_truncated_body() -> None:

@@ -14,12 +14,14 @@ import ssl
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import brotli
 import pytest
 
 from scheduling.dispatch import CurlDispatcher, Dispatcher
@@ -27,7 +29,7 @@ from scheduling.dispatch.failures import REJECTED
 from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress.policy import EgressPolicy
-from scheduling.exchange.outcome import Blame, ErrorKind
+from scheduling.exchange.outcome import Blame, ErrorKind, parse_success_criteria
 from tests.support.calls import LOOPBACK, a_call, a_resolver, collect, failure, run
 from tests.support.certificates import make_certificate
 from tests.support.http_target import (
@@ -340,12 +342,158 @@ def test_hostile_bodies_cost_no_memory(dispatcher: Dispatcher, http_target: Http
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
 
 
-def test_gzip_that_nobody_asked_for_is_kept_as_it_came(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
-    url = http_target.route("/", gzip_bomb(1_000_000))
-    outcome = run(dispatcher, a_call(url))
+def compressed(data: bytes, coding: str) -> bytes:
+    """The data in a coding, or in several that are named in the order in which they are applied."""
+    for name in coding.split(", "):
+        match name:
+            case "gzip" | "x-gzip" | "GZIP":
+                data = gzip.compress(data, mtime=0)
+            case "deflate":
+                data = zlib.compress(data)
+            case "br":
+                data = brotli.compress(data)
+    return data
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate", "br", "gzip, br", "deflate, identity, gzip"])
+def test_body_compressed_in_spite_of_identity_is_read(
+    dispatcher: Dispatcher, http_target: HttpTarget, coding: str
+) -> None:
+    text = json.dumps({"depth": 1000, "items": ["ö"] * 500}).encode()
+    reply = Reply(body=compressed(text, coding), headers={"Content-Encoding": coding})
+    criteria = parse_success_criteria({"assertions": [{"path": "$.depth", "op": "==", "value": 1000}]})
+    outcome = run(dispatcher, a_call(http_target.route("/", reply), success=criteria))
+    assert outcome.error_message is None
+    assert (outcome.body, outcome.truncated) == (text.decode(), False)
+    assert outcome.sha256 == hashlib.sha256(text).hexdigest()
+    assert outcome.body_flags == tuple(
+        sorted({f"decoded:{name.lower().removeprefix('x-')}" for name in coding.split(", ") if name != "identity"})
+    )
+
+
+def test_deflate_without_its_frame_is_read(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    reply = Reply(body=zlib.compress(b"bare")[2:-4], headers={"Content-Encoding": "deflate"})
+    outcome = run(dispatcher, a_call(http_target.route("/", reply)))
+    assert (outcome.body, outcome.body_flags) == ("bare", ("decoded:deflate",))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, gzip"])
+def test_compression_bomb_ends_at_the_cap(dispatcher: Dispatcher, http_target: HttpTarget, coding: str) -> None:
+    bomb = compressed(b"0" * 50_000_000, coding)
+    reply = Reply(body=bomb, headers={"Content-Encoding": coding})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcome = run(dispatcher, a_call(http_target.route("/", reply), max_response_bytes=60_000))
     assert outcome.ok
-    assert outcome.sha256 == hashlib.sha256(gzip.compress(bytes(1_000_000), 9, mtime=0)).hexdigest()
-    assert "content_encoded" in outcome.body_flags
+    assert outcome.truncated
+    assert len(outcome.body) <= 60_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "text", "flags", "words"),
+    [
+        (b"as it came", "zstd", "as it came", ("not_decoded:zstd",), "encoded as zstd"),
+        (b"as it came", "compress", "as it came", ("not_decoded:compress",), "encoded as compress"),
+        (b"as it came", "a b", "as it came", ("not_decoded:unknown",), "encoded as unknown"),
+        (b"as it came", "gzip", "as it came", ("not_decoded:gzip",), "cannot be read as that"),
+        (b"as it came", "deflate", "as it came", ("not_decoded:deflate",), "cannot be read as that"),
+        (b"as it came", "br", "as it came", ("not_decoded:br",), "cannot be read as that"),
+        (b"as it came", "gzip, zstd", "as it came", ("not_decoded:zstd",), "encoded as zstd"),
+        (gzip.compress(b"as it came"), "zstd, gzip", "as it came", ("decoded:gzip", "not_decoded:zstd"), "as zstd"),
+    ],
+)
+def test_what_cannot_be_decompressed_says_so_by_name(
+    dispatcher: Dispatcher,
+    http_target: HttpTarget,
+    body: bytes,
+    coding: str,
+    text: str,
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
+    url = http_target.route("/", Reply(body=body, headers={"Content-Encoding": coding}))
+    outcome = run(dispatcher, a_call(url, success=parse_success_criteria({"assertions": [{"body_contains": "ok"}]})))
+    assert (outcome.body, outcome.body_flags) == (text, flags)
+    assert words in (outcome.error_message or "")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("fault", ["ends early", "breaks off"])
+def test_the_readable_beginning_of_a_broken_stream_is_kept(
+    dispatcher: Dispatcher, http_target: HttpTarget, coding: str, fault: str
+) -> None:
+    text = "".join(f"line {number * 7919 % 10_007}\n" for number in range(4_000))
+    data = compressed(text.encode(), coding)
+    half = len(data) * 3 // 4
+    broken = data[:half] if fault == "ends early" else data[:half] + b"\xff" * 500
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(body=broken, headers={"Content-Encoding": coding}))))
+    assert outcome.ok
+    assert f"incomplete:{coding}" in outcome.body_flags
+    assert outcome.truncated
+    assert outcome.body[:1_000] == text[:1_000]
+
+
+def test_no_body_has_nothing_to_decompress(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    outcome = run(dispatcher, a_call(http_target.route("/", Reply(204, headers={"Content-Encoding": "gzip"}))))
+    assert (outcome.body, outcome.body_flags) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("location", "address"),
+    [
+        ("https://new.example/x?y=1", "https://new.example/x?y=1"),
+        ("/moved", "http://{host}/moved"),
+        ("//cdn.example/", "http://cdn.example/"),
+        ("http://[::1", "http://[::1"),
+    ],
+)
+def test_where_a_redirect_points_to_is_kept_and_said_with_the_remedy(
+    dispatcher: Dispatcher, http_target: HttpTarget, location: str, address: str
+) -> None:
+    url = http_target.route("/old", redirect(location, 301))
+    outcome = run(dispatcher, a_call(url))
+    address = address.replace("{host}", url.split("/")[2])
+    assert dict(outcome.headers)["location"] == location
+    assert outcome.error_message == (
+        f"The server answered 301, redirecting to {address}. Redirects are not followed:"
+        " use that address as the URL, or accept 301 as a status."
+    )
+
+
+def test_long_location_is_cut_in_the_sentence_only(dispatcher: Dispatcher, http_target: HttpTarget) -> None:
+    location = "https://new.example/" + "x" * 1_000
+    outcome = run(dispatcher, a_call(http_target.route("/", redirect(location))))
+    assert dict(outcome.headers)["location"] == location
+    assert len(outcome.error_message or "") < 500
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "criteria", "ok"),
+    [
+        ("GET", [("If-None-Match", '"a"')], None, True),
+        ("GET", [("if-modified-since", "Wed, 21 Oct 2015 07:28:00 GMT")], None, True),
+        ("HEAD", [("If-None-Match", "*")], None, True),
+        ("GET", [("If-None-Match", '"a"')], {"assertions": [{"path": "$.ok", "op": "==", "value": True}]}, True),
+        ("GET", [("If-None-Match", '"a"')], {"status": [200, 304], "assertions": [{"body_contains": "x"}]}, True),
+        ("GET", [("If-None-Match", '"a"')], {"status": [200]}, False),
+        ("POST", [("If-None-Match", '"a"')], None, False),
+        ("GET", [("If-Match", '"a"')], None, False),
+        ("GET", [], None, False),
+    ],
+)
+def test_304_is_a_success_where_the_request_was_conditional(
+    dispatcher: Dispatcher,
+    http_target: HttpTarget,
+    method: str,
+    headers: list[tuple[str, str]],
+    criteria: dict[str, object] | None,
+    ok: bool,
+) -> None:
+    url = http_target.route("/", raw(b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nConnection: close\r\n\r\n'))
+    call = a_call(url, method=method, headers=tuple(headers), success=parse_success_criteria(criteria))
+    outcome = run(dispatcher, call)
+    assert outcome.ok is ok
+    assert ("unchanged" in outcome.body_flags) is ok
 
 
 def test_drip_ends_at_the_deadline_of_the_whole_call(dispatcher: Dispatcher, http_target: HttpTarget) -> None:

@@ -73,14 +73,24 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const headers = form.querySelector("[data-headers]");
   if (headers) {
+    const publicNames = new Set(headers.dataset.public.split(" "));
     headers.addEventListener("change", (event) => {
       if (event.target.type === "checkbox") {
+        event.target.dataset.chosen = "yes";
         const value = event.target.closest(".cc-headers-row").querySelector("[name$=-value]");
         value.type = event.target.checked ? "password" : "text";
         value.placeholder = "";
       }
     });
-    headers.addEventListener("input", () => {
+    headers.addEventListener("input", (event) => {
+      if (event.target.name.endsWith("-name") && !event.target.defaultValue) {
+        const row = event.target.closest(".cc-headers-row");
+        const secret = row.querySelector("[name$=-secret]");
+        if (!secret.dataset.chosen) {
+          secret.checked = !publicNames.has(event.target.value.trim().toLowerCase());
+          row.querySelector("[name$=-value]").type = secret.checked ? "password" : "text";
+        }
+      }
       const rows = headers.querySelectorAll(".cc-headers-row:not(.cc-headers-head)");
       const last = rows[rows.length - 1];
       if (last.querySelector("[name$=-name]").value && rows.length < 60) {
@@ -91,6 +101,7 @@ document.addEventListener("DOMContentLoaded", () => {
         }
         row.querySelector("[name$=-value]").type = "password";
         row.querySelector("[name$=-secret]").checked = true;
+        delete row.querySelector("[name$=-secret]").dataset.chosen;
         last.after(row);
       }
     });

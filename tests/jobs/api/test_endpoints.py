@@ -1,5 +1,6 @@
 """Endpoints through the API: every field goes in and comes out, edits plan anew."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,10 +80,10 @@ def test_what_is_shown_can_be_sent_back(api: Api, path: str) -> None:
     assert row.config_version == 2
 
 
-def test_a_json_body_is_stored_compact_with_its_content_type(api: Api, path: str) -> None:
+def test_a_json_body_is_stored_as_written_with_its_content_type(api: Api, path: str) -> None:
     body = {"snake_case": 1, "camelCase": [None, "ü", 1.5]}
     made = create(api, path, body=body)
-    assert made["body"] == '{"snake_case":1,"camelCase":[null,"ü",1.5]}'
+    assert made["body"] == json.dumps(body)
     assert made["headers"] == [{"name": "Content-Type", "secret": False, "value": "application/json"}]
     given = [{"name": "content-type", "value": "application/vnd.x+json", "secret": False}]
     assert create(api, path, body=body, headers=given)["headers"] == given
@@ -197,3 +198,54 @@ def test_a_one_shot_runs_once(api: Api, path: str) -> None:
     made = create(api, path, baselineIntervalMs=None, runOnceAt=at.isoformat())
     assert made["nextSource"] == "run-once"
     assert datetime.fromisoformat(made["nextRunAt"]) == at
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *(
+            (name, False)
+            for name in (
+                *("Accept", "accept", "Accept-Language", "Content-Type", "User-Agent", "Cache-Control"),
+                *("If-None-Match", "If-Modified-Since", "X-Request-Source", "Origin", "Prefer", "Range"),
+                *("X-Requested-With", "traceparent", "Sec-Fetch-Mode"),
+            )
+        ),
+        *(
+            (name, True)
+            for name in ("Authorization", "Cookie", "X-Api-Key", "X-Anything", "Referer", "X-Accept", "Content-Type-X")
+        ),
+    ],
+)
+def test_header_is_secret_by_default_unless_its_name_says_otherwise(
+    api: Api, path: str, name: str, secret: bool
+) -> None:
+    made = create(api, path, headers=[{"name": name, "value": "some-value"}])
+    assert made["headers"] == [{"name": name, "secret": secret, "value": None if secret else "some-value"}]
+    row = Endpoint.objects.get()
+    assert (row.headers_sealed is not None) is secret
+
+
+def test_the_owner_may_say_that_any_header_is_secret(api: Api, path: str) -> None:
+    made = create(api, path, headers=[{"name": "Accept", "value": "text/csv", "secret": True}])
+    assert made["headers"] == [{"name": "Accept", "secret": True, "value": None}]
+    again = api.patch(f"{path}/{made['id']}", {"headers": made["headers"]})
+    assert again["headers"] == made["headers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Host", "change the URL"),
+        ("Accept-Encoding", "uncompressed"),
+        ("Idempotency-Key", "slot"),
+        ("Webhook-Id", "webhook-"),
+        ("Cronicorn-Attempt", "cronicorn-"),
+        ("Connection", "protocol"),
+    ],
+)
+def test_reserved_header_is_refused_with_the_reason(api: Api, path: str, name: str, words: str) -> None:
+    values = {"name": "P", "url": "https://example.com/", "baselineIntervalMs": 60_000}
+    status, body = api.send("POST", path, {**values, "headers": [{"name": name, "value": "x"}]})
+    assert (status, faults(body)) == (400, [("reserved", "headers[0].name")])
+    assert words in body["errors"][0]["message"]
