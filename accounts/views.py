@@ -21,12 +21,6 @@ class SetupView(View):
 
     http_method_names = ("get", "head", "post", "options")
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Answers, and lets no other site see the address."""
-        response = super().dispatch(request, *args, **kwargs)
-        response["Referrer-Policy"] = "no-referrer"
-        return response
-
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """The form; 410 where the link is not usable."""
         user = owner_of_link(token)

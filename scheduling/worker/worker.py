@@ -139,7 +139,7 @@ class Worker:
         keepers = [self._thread(loop, done) for loop in (self._keep_loop, self._fence_loop)]
         try:
             self._reap()
-            self._plan_reactivated()
+            plan_reactivated()
             while self._claim_now() or len(self._book):
                 self._starter.start_due()
                 ended += self._settler.settle_ready(0.1).count

@@ -1,6 +1,7 @@
 """The console in a real Chromium: what a person does on the first day, without a word from the content policy."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from django.core.cache import cache
 from django.db import connections
 from playwright.sync_api import Page, expect, sync_playwright
 
+from accounts.setup import create_operator, issue_link
 from jobs.models import Endpoint
 from tests.support.factories import PASSWORD, make_endpoint, make_job, make_run, make_user
 
@@ -84,6 +86,17 @@ def test_a_person_signs_in_looks_around_and_runs_an_endpoint_now(page: Page, com
     expect(page.get_by_text("Run now, asked for at")).to_be_visible()
     endpoint.refresh_from_db()
     assert endpoint.next_source == "manual"
+    assert complaints == []
+
+
+def test_the_first_operator_sets_the_password_by_the_link_and_signs_in(page: Page, complaints: list[str]) -> None:
+    page.goto(f"/accounts/setup/{issue_link(create_operator('admin@example.com'))}/")
+    page.get_by_label("New password", exact=True).fill(PASSWORD)
+    page.get_by_label("New password confirmation").fill(PASSWORD)
+    page.get_by_role("button", name="Set password").click()
+    expect(page.get_by_label("API key")).to_have_value(re.compile("^cc_"))
+    page.get_by_role("link", name="Sign in as admin@example.com").click()
+    sign_in(page, "admin@example.com")
     assert complaints == []
 
 

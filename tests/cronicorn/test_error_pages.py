@@ -60,6 +60,7 @@ def client_of(who: str) -> Client:
 
 
 @pytest.mark.django_db
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("method", ["get", "post", "head", "put", "delete", "options"])
 @pytest.mark.parametrize("who", ["nobody", "owner", "operator"])
 def test_no_account_address_ends_in_a_500(who: str, method: str) -> None:
@@ -75,6 +76,7 @@ def test_no_account_address_ends_in_a_500(who: str, method: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("value", ["%00", "%ed%a0%80", "a" * 20_000, "%f0%9f%98%80@example.com", "a@" + "b" * 300])
 @pytest.mark.parametrize("who", ["nobody", "owner"])
 def test_no_odd_field_of_an_account_form_ends_in_a_500(who: str, value: str, settings: Settings) -> None:
@@ -90,6 +92,7 @@ def test_no_odd_field_of_an_account_form_ends_in_a_500(who: str, value: str, set
 
 
 @pytest.mark.django_db
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("value", ["%00", "%ff", "00000000-0000-0000-0000-000000000000"])
 @pytest.mark.parametrize("who", ["owner", "operator"])
 def test_no_odd_address_of_the_console_ends_in_a_500(who: str, value: str) -> None:

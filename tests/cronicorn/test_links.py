@@ -110,6 +110,13 @@ def test_no_page_and_no_redirect_repeats_the_host(who: str) -> None:
         assert "evil." not in told, address
 
 
+def test_the_redirect_to_https_leads_to_the_site(settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    location = Client(headers={"host": "evil.own.com"}).get("/accounts/login/").headers["Location"]
+    assert location == f"https://{settings.SECURE_SSL_HOST}/accounts/login/"
+    assert settings.SECURE_SSL_HOST == "127.0.0.1:8000", "of the SITE_URL that the tests start with"
+
+
 def test_guesses_are_counted_together_whatever_host_they_name() -> None:
     make_user("ada@own.com")
     for number in range(12):
