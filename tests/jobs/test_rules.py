@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.conditions import Observation
+from jobs.conditions import Observation, PathCondition
 from jobs.errors import Fault, InvalidInputError
-from jobs.rules import Clear, Pause, RunSibling, SetInterval, parse_rules, runs_needed, verdicts
+from jobs.rules import (
+    Clear,
+    Pause,
+    RunSibling,
+    SetInterval,
+    differing_verdicts,
+    parse_rules,
+    runs_needed,
+    verdicts,
+)
 from scheduling.exchange.jsonpath import MISSING
 
 THEN = {"interval_ms": 30_000}
@@ -301,3 +310,58 @@ def test_the_history_that_rules_need_is_known() -> None:
     assert runs_needed(()) == 1
     assert runs_needed(parse_rules([rule(QUEUE)])) == 2
     assert runs_needed(parse_rules([rule({"all": [QUEUE, {"any": [{"unchanged_runs": 9}]}]})])) == 10
+
+
+@pytest.mark.parametrize(
+    ("runs", "holds"),
+    [
+        ([("a", 200), ("a", 200), ("a", 200)], True),
+        ([("-", 304), ("-", 304), ("a", 200)], True),
+        ([("a", 200), ("-", 304), ("a", 200)], True),
+        ([("-", 304), ("-", 304), ("-", 304)], True),
+        ([("a", 200), ("-", 304), ("b", 200)], False),
+        ([("a", 200), (None, None), ("a", 200)], False),
+    ],
+)
+def test_an_answer_of_304_counts_as_the_same_body(runs: list[tuple[str | None, int | None]], holds: bool) -> None:
+    (rule,) = parse_rules([{"when": {"unchanged_runs": 3}, "then": {"interval_ms": 60_000, "ttl_minutes": 30}}])
+    history = [Observation(failed=False, digest=digest, status_code=status) for digest, status in runs]
+    assert (rule.when.because(history) is not None) is holds
+
+
+def test_what_was_found_before_masking_outranks_the_stored_body() -> None:
+    (rule,) = parse_rules([{"when": {"path": "$.a", "op": "==", "value": "x1"}, "then": {"clear": True}}])
+    condition = rule.when
+    assert isinstance(condition, PathCondition)
+    stored = {"a": "********"}
+    assert condition.because([Observation(failed=False, document=stored)]) is None
+    told = Observation(failed=False, document=stored, verdicts={condition.key: True})
+    assert condition.because([told]) == 'a is "********"'
+
+
+@pytest.mark.parametrize(
+    ("plain", "stored", "differing"),
+    [
+        ('{"a": "x1", "n": 1}', '{"a": "********", "n": 1}', {"a"}),
+        ('{"a": "x2", "n": 1}', '{"a": "********", "n": 1}', set()),
+        ('{"a": "x1", "n": 5}', "no JSON", {"a", "n"}),
+        ("no JSON", "no JSON", set()),
+    ],
+)
+def test_only_answers_that_masking_changes_are_kept(plain: str, stored: str, differing: set[str]) -> None:
+    rules = parse_rules(
+        [
+            {
+                "when": {
+                    "all": [
+                        {"path": "$.a", "op": "==", "value": "x1"},
+                        {"any": [{"path": "$.n", "op": ">", "value": 3}, {"failing_for": 2}]},
+                    ]
+                },
+                "then": {"clear": True},
+            }
+        ]
+    )
+    found = differing_verdicts(rules, plain, stored)
+    assert {key.split('"')[1].removeprefix("$.") for key in found} == differing
+    assert all(found.values())

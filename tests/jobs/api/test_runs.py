@@ -4,6 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from jobs.models import Endpoint, RunResponse
@@ -58,6 +59,34 @@ def test_a_run_shows_why_how_long_and_what_came_back(api: Api, endpoint: Endpoin
     assert shown["latenessMs"] == 2.0
     assert (len(shown["response"]["body"]), shown["response"]["bodyLength"]) == (16_384, 20_000)
     assert shown["response"]["headers"] == {"retry_after": "5"}
+
+
+@pytest.mark.parametrize(("flags", "masked"), [(["masked"], True), (["decoded:gzip"], False), ([], False)])
+def test_a_response_says_whether_secrets_were_masked(
+    api: Api, cast: Cast, endpoint: Endpoint, flags: list[str], masked: bool
+) -> None:
+    run = make_run(endpoint)
+    RunResponse.objects.create(run=run, endpoint=endpoint, received_at=run.finished_at, body="{}", flags=flags)
+    shown = api.get(f"/api/runs/{run.pk}")["response"]
+    assert (shown["masked"], shown["flags"]) == (masked, flags)
+
+
+def test_the_page_of_a_run_says_what_was_done_to_its_body(cast: Cast, endpoint: Endpoint) -> None:
+    run = make_run(endpoint)
+    flags = ["decoded:gzip", "incomplete:gzip", "masked", "not_decoded:zstd", "unchanged", "unknown_charset", "other"]
+    RunResponse.objects.create(run=run, endpoint=endpoint, received_at=run.finished_at, body="{}", flags=flags)
+    client = Client()
+    client.force_login(cast.alice)
+    page = client.get(f"/jobs/run/{run.pk}/").content.decode()
+    for words in (
+        "came compressed with gzip",
+        "gzip data ended early",
+        "Echoes of your secret headers",
+        "encoded as zstd, which is not read here",
+        "304 to a conditional request",
+        "charset that the server names is not known",
+    ):
+        assert words in page
 
 
 def test_a_run_without_response_or_decision_is_shown(api: Api, endpoint: Endpoint) -> None:
