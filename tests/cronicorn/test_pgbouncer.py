@@ -1,6 +1,11 @@
 """The whole service behind PgBouncer, in both pooling modes."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +16,7 @@ import pytest
 
 from cronicorn.postgres.configuration import connection_parameters
 from cronicorn.postgres.session import TIMEOUTS, begin_session
+from cronicorn.probe import fault_at
 from tests.chaos.arena import DATABASE, Postgres
 from tests.support.http_target import HttpTarget, Reply
 from tests.support.pgbouncer import PROGRAM, PgBouncer
@@ -20,8 +26,11 @@ pytestmark = [
     pytest.mark.django_db,
     pytest.mark.processes,
     pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(480),
 ]
+
+
+WEB = {"DJANGO_SETTINGS_MODULE": "cronicorn.settings", "PORT": "18997", "WEB_WORKERS": "1"}
 
 
 class Server:
@@ -80,6 +89,17 @@ def test_service_works_behind_pgbouncer_and_its_time_limits_hold(
                     return row is not None and row[0] >= 2
 
                 eventually(settled)
+            with subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "--config", "python:cronicorn.web_server", "cronicorn.wsgi"],
+                env={**os.environ, **WEB, "DATABASE_URL": pool.url, "DATA_DIR": str(tmp_path)},
+                stderr=subprocess.DEVNULL,
+            ) as web:
+                try:
+                    eventually(lambda: fault_at(f"http://127.0.0.1:{WEB['PORT']}/api/health?strict") is None, 60)
+                    with urllib.request.urlopen(f"http://127.0.0.1:{WEB['PORT']}/api/health") as answer:
+                        assert json.load(answer)["databaseLimits"] == "ok"
+                finally:
+                    web.terminate()
             scheduler.send(signal.SIGTERM)
             assert scheduler.wait(40) == 0
             assert not [line for line in scheduler.lines if "bounds_missing" in line or "_failed" in line]
