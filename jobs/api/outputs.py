@@ -104,7 +104,7 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
 
 
 class RunOutput(serializers.Serializer[Run]):
-    """A run in a list. Lateness is from due to started."""
+    """A run in a list. Lateness is from due to started, slot lateness from the slot to started."""
 
     id = serializers.UUIDField()
     endpointId = serializers.UUIDField(source="endpoint_id")
@@ -116,12 +116,14 @@ class RunOutput(serializers.Serializer[Run]):
     startedAt = serializers.DateTimeField(source="started_at")
     finishedAt = serializers.DateTimeField(source="finished_at")
     latenessMs = serializers.FloatField(source="lateness_ms")
+    slotLatenessMs = serializers.FloatField(source="slot_lateness_ms")
     durationMs = serializers.FloatField(source="duration_ms")
     statusCode = serializers.IntegerField(source="status_code")
     errorKind = serializers.CharField(source="error_kind")
     errorMessage = serializers.CharField(source="error_message")
     coalescedSlots = serializers.IntegerField(source="coalesced_slots")
     coalescedUntil = serializers.DateTimeField(source="coalesced_until")
+    coalescedCause = serializers.CharField(source="coalesced_cause")
 
 
 class TimingsOutput(serializers.Serializer[Run]):

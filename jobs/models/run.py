@@ -103,6 +103,17 @@ class Run(models.Model):
             return None
         return (self.started_at - self.due_at).total_seconds() * 1000
 
+    @property
+    def slot_lateness_ms(self) -> float | None:
+        """How long after its slot the call started, in milliseconds; None when it did not start.
+
+        More than the lateness where jitter, a pause, a retry or the loss of a worker moved the due time; less where
+        slots were folded, of which the run serves the latest.
+        """
+        if self.started_at is None:
+            return None
+        return (self.started_at - self.scheduled_for).total_seconds() * 1000
+
 
 class RunResponse(models.Model):
     """What came back, insert-only; apart from the run so that lists stay lean and bodies can leave sooner."""

@@ -8,7 +8,7 @@ count. The next run of a new slot takes the count; a repeat does not.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -176,10 +176,9 @@ def _paced_until(facts: EndpointFacts, now: datetime) -> datetime | None:
         return None
     hint = facts.interval_hint
     ends = [hint.expires_at] if hint is not None and hint.expires_at is not None else []
-    if facts.failure_count and facts.last_slot_at is not None:
+    if facts.failure_count and facts.interval_ms is not None and facts.last_slot_at is not None:
         waits_for = baseline_slot_after(facts, facts.last_slot_at)
-        usual = baseline_slot_after(replace(facts, failure_count=0), facts.last_slot_at)
-        if waits_for is not None and waits_for != usual:
+        if waits_for is not None and waits_for[0] - facts.last_slot_at > timedelta(milliseconds=facts.interval_ms):
             ends.append(waits_for[0])
     until = max(ends, default=now)
     return until if until > now else None
@@ -187,11 +186,12 @@ def _paced_until(facts: EndpointFacts, now: datetime) -> datetime | None:
 
 def _counted_through(facts: EndpointFacts, now: datetime, previous: Uncalled | None) -> datetime | None:
     """Up to when every slot is accounted for: served, counted, or none at the time."""
-    lower = _latest(facts.last_slot_at, facts.schedule_changed_at)
+    if previous is not None and previous.after == facts.last_slot_at and previous.through is not None:
+        lower = _latest(facts.last_slot_at, previous.through)
+    else:
+        lower = _latest(facts.last_slot_at, facts.schedule_changed_at)
     if previous is None:
         return lower
-    if previous.after == facts.last_slot_at:
-        lower = _latest(lower, previous.through)
     if previous.stopped:
         lower = _latest(lower, _settled_through(facts, now))
     elif previous.paced_until is not None:
@@ -226,7 +226,7 @@ def _passed(facts: EndpointFacts, lower: datetime | None, through: datetime, spa
     if facts.run_once_at is not None:
         return {}
     begin = lower if lower is not None else facts.created_at if facts.interval_ms is None else facts.anchor_at
-    if through <= begin:
+    if through <= begin or _plainly_none(facts, begin, through):
         return {}
     first = baseline_slot_after(facts, begin)
     if first is None or first[0] > through:
@@ -239,6 +239,17 @@ def _passed(facts: EndpointFacts, lower: datetime | None, through: datetime, spa
             found[cause] = found.get(cause, 0) + count - before
             before = count
     return found
+
+
+def _plainly_none(facts: EndpointFacts, begin: datetime, through: datetime) -> bool:
+    """Whether a cheap look tells that no slot lies in (begin, through], as with nearly every result."""
+    if facts.cadence is not None:
+        following = facts.cadence.next_after(begin)
+        return following is None or following > through
+    if facts.interval_ms is None or facts.starts_at is not None:
+        return False
+    interval = timedelta(milliseconds=facts.interval_ms)
+    return (through - facts.anchor_at) // interval == (begin - facts.anchor_at) // interval
 
 
 def _slots_from(facts: EndpointFacts, first: datetime, until: datetime) -> int:

@@ -148,7 +148,7 @@ def _runs() -> "list[RunFacts]":
             coalesced_slots=run.coalesced_slots,
             planned_at=datetime.fromisoformat(run.decision["inputs"]["now"]),
             after_slot=_instant(run.decision["inputs"].get("last_slot_at")),
-            overdue_slot=_instant(run.decision["inputs"].get("overdue_slot_at")),
+            coalesced_cause=run.coalesced_cause,
         )
         for run in Run.objects.all()
     ]

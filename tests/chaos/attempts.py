@@ -49,7 +49,7 @@ def lost_attempts(
     """Attempts whose worker was lost, or had to stop, and that nobody made again.
 
     Runs are in the order of their fences. The third loss in a row gives a slot up, a person's pause holds its repeat
-    back until something else may come first, and a reset drops it.
+    back until something else may come first, and a reset drops it. So does an edit of the schedule before the slot.
     """
     known = {(run.slot, run.attempt) for run in runs}
     losses = 0
@@ -64,7 +64,9 @@ def lost_attempts(
         following = next((later for later in runs[number + 1 :] if later.source != "manual"), None)
         next_fence = following.fence if following is not None else None
         if any(
-            change.kind in YIELDS_TO and (next_fence is None or change.fence < next_fence) and _may_matter(change, run)
+            (change.kind in YIELDS_TO or (change.kind == "edit" and change.before < run.due_at))
+            and (next_fence is None or change.fence < next_fence)
+            and _may_matter(change, run)
             for change in changes
         ):
             continue

@@ -2,7 +2,7 @@
 
 Each due slot of an active endpoint is started at least once, never early and never by two workers that hold a valid
 lease; a repeat carries the same key and a higher attempt; calls of one endpoint do not overlap, unless the worker of
-the first stood still; slots that passed while nobody could claim are folded into one run and counted. What people
+the first stood still; slots that were not called, for whatever reason, are counted by the next run. What people
 ask for is served in its time (`people`), each attempt that is lost or failed is made again (`attempts`), and a
 scheduler that is told to stop loses and repeats nothing (`stops`).
 """
@@ -17,12 +17,18 @@ from uuid import UUID
 from tests.chaos.attempts import LOSSES_THAT_GIVE_UP, lost_attempts, wrong_results, wrong_retries
 from tests.chaos.facts import SLACK, Call, Change, EndpointFacts, Faults, Freeze, RunFacts, Window
 from tests.chaos.holdups import closed, free_between, in_hand
-from tests.chaos.people import calls_in_pauses, pauses_of_nobody, wrong_intervals, wrong_oneshots, wrong_presses
+from tests.chaos.people import (
+    calls_in_pauses,
+    calls_of_an_old_schedule,
+    pauses_of_nobody,
+    wrong_intervals,
+    wrong_oneshots,
+    wrong_presses,
+)
 from tests.chaos.stops import slots_passed_idly, slots_without_run, wrong_drains
 
 # By how much a plan may lie behind the end: a scheduler that is told to stop claims nothing more.
 END_SLACK = timedelta(seconds=3)
-TICK = timedelta(microseconds=1)
 
 
 @dataclass
@@ -70,13 +76,15 @@ def check(
         report.violations.append(f"{label}: called, but no endpoint has that name")
     for endpoint in endpoints:
         own = by_id[endpoint.id], calls_of[endpoint.label], changes_of[endpoint.id]
-        found = _against(endpoint, *own, faults, ended_at, report.figures)
+        found = _against(endpoint, *own, faults, ended_at)
         report.violations += [f"{endpoint.label}: {text}" for text in found]
     report.figures.update(f"runs {run.status}" for run in runs)
     report.figures.update(f"due by {run.source}" for run in runs)
     report.figures["calls"] = len(calls)
     report.figures["repeats"] = sum(call.attempt > 1 for call in calls)
-    report.figures["slots folded"] = sum(run.coalesced_slots for run in runs)
+    for run in runs:
+        report.figures[f"slots not called: {run.coalesced_cause}"] += run.coalesced_slots
+    del report.figures["slots not called: None"]
     return report
 
 
@@ -87,7 +95,6 @@ def _against(
     changes: Sequence[Change],
     faults: Faults,
     ended_at: datetime,
-    figures: Counter[str],
 ) -> Iterable[str]:
     """What is wrong with one endpoint; its runs are in the order of their fences."""
     busy = [*faults.windows, *map(in_hand, runs)]
@@ -104,13 +111,15 @@ def _against(
     yield from pauses_of_nobody(runs, changes)
     yield from wrong_drains(runs, faults)
     yield from slots_without_run(endpoint, runs)
+    yield from calls_of_an_old_schedule(runs, calls, changes, faults, ended_at)
+    yield from _counts_without_cause(runs)
     yield from _stuck(endpoint, runs, ended_at)
     if endpoint.retry_limit:
         yield from wrong_retries(endpoint, runs, held, ended_at)
     if endpoint.once_at is not None:
         yield from _wrong_once(endpoint.once_at, runs, held, ended_at)
     if endpoint.steady:
-        yield from _lost_slots(endpoint, runs, faults.windows, figures)
+        yield from _lost_slots(endpoint, runs, faults.windows)
 
 
 def _deliveries(calls: Sequence[Call]) -> dict[str, set[tuple[str, datetime]]]:
@@ -199,14 +208,14 @@ def _wrong_once(
             yield f"runs once, at {once_at}, and never did, with {free} in which it could"
 
 
-def _lost_slots(
-    endpoint: EndpointFacts, runs: Sequence[RunFacts], windows: Sequence[Window], figures: Counter[str]
-) -> Iterable[str]:
-    """Slots of the grid that no run served or counted.
+def _counts_without_cause(runs: Sequence[RunFacts]) -> Iterable[str]:
+    for run in runs:
+        if (run.coalesced_slots > 0) != (run.coalesced_cause is not None):
+            yield f"the run of {run.slot} counts {run.coalesced_slots} slots, for the cause {run.coalesced_cause}"
 
-    Slots that pass while a run is in hand are no longer due: the next plan begins at the first slot after it was made,
-    or at one that was planned before and is due.
-    """
+
+def _lost_slots(endpoint: EndpointFacts, runs: Sequence[RunFacts], windows: Sequence[Window]) -> Iterable[str]:
+    """Slots of the grid that no run served or counted, or that two did."""
     if not runs:
         yield "never ran"
         return
@@ -223,12 +232,8 @@ def _lost_slots(
             if repeated and run.attempt != previous.attempt + 1:
                 yield f"the slot {run.slot} went from attempt {previous.attempt} to {run.attempt}"
         if not repeated:
-            planned_at = max(run.planned_at, served_until) if previous is not None else served_until
-            if run.overdue_slot is not None and run.overdue_slot > served_until:
-                planned_at = run.overdue_slot - TICK
-            expected = _grid_after(endpoint, planned_at)
+            expected = _grid_after(endpoint, served_until)
             first = run.slot - run.coalesced_slots * endpoint.interval
-            figures["slots passed in a run"] += max((expected - served_until) // endpoint.interval - 1, 0)
             if first != expected:
                 yield f"after {served_until} came {first}, not {expected} (planned at {run.planned_at})"
             if previous is not None:

@@ -154,7 +154,8 @@ class Editors:
 
     def _edit(self, endpoint_id: UUID, _now: datetime) -> tuple[Endpoint, dict[str, Any]]:
         interval = self._random.choice([1000, 2000, 3000])
-        return authoring.edit_endpoint(endpoint_id=endpoint_id, changes={"baseline_interval_ms": interval}), {}
+        endpoint = authoring.edit_endpoint(endpoint_id=endpoint_id, changes={"baseline_interval_ms": interval})
+        return endpoint, {"at": endpoint.anchor_at, "interval": timedelta(milliseconds=interval)}
 
     def _hint(self, endpoint_id: UUID, _now: datetime) -> tuple[Endpoint, dict[str, Any]]:
         mixed = self._kinds[endpoint_id] is Kind.MIXED
@@ -203,7 +204,11 @@ class Editors:
         return endpoint, {"at": endpoint.manual_run_at}
 
     def _reset(self, endpoint_id: UUID, _now: datetime) -> tuple[Endpoint, dict[str, Any]]:
-        return services.reset_failures(endpoint_id=endpoint_id), {}
+        endpoint = services.reset_failures(endpoint_id=endpoint_id)
+        return endpoint, {
+            "at": endpoint.anchor_at,
+            "interval": timedelta(milliseconds=endpoint.baseline_interval_ms or 0),
+        }
 
 
 def _seconds_to(instant: datetime) -> float:

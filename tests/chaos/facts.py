@@ -41,7 +41,7 @@ class Call:
 class RunFacts:
     """A row of `runs`; `planned_at` is when the decision behind it was taken.
 
-    That decision came after the slot `after_slot`, None for the first; `overdue_slot` is the one that it found due.
+    That decision came after the slot `after_slot`, None for the first.
     """
 
     endpoint_id: UUID
@@ -59,7 +59,7 @@ class RunFacts:
     coalesced_slots: int
     planned_at: datetime
     after_slot: datetime | None = None
-    overdue_slot: datetime | None = None
+    coalesced_cause: str | None = None
 
     @property
     def begun_at(self) -> datetime:
@@ -93,7 +93,8 @@ class EndpointFacts:
 class Change:
     """What a person did, committed at some moment from `before` to `after`.
 
-    `at` is the time that a one-shot hint or a press of run-now asks for, `until` the end of a hint or a pause,
+    `at` is the time that a one-shot hint or a press of run-now asks for, or where an edit or a reset lets the grid of
+    the `interval` begin, `until` the end of a hint or a pause,
     `fence` that of the endpoint at the change: a claim under a higher fence came later, any other before.
     """
 

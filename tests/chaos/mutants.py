@@ -56,8 +56,8 @@ MUTANTS = (
         "scheduling/ledger/leases.py",
         (
             (
-                "        if not locked:\n            return []\n",
-                "        if locked is not None:\n            return []\n",
+                "    if not locked:\n        return []\n",
+                "    if locked is not None:\n        return []\n",
             ),
         ),
         (
@@ -211,11 +211,51 @@ MUTANTS = (
     Mutant(
         "the start gate lets everything through",
         "scheduling/worker/keeper.py",
-        (("        for run_id in found.stopped:\n", "        for run_id in ():\n"),),
+        (("for run_id in (*found.stopped, *found.moved):", "for run_id in found.moved:"),),
         (
             f"{PROCESSES}::test_pause_between_the_claim_and_the_slot_keeps_the_call_from_starting",
             f"{KEEPER}::test_claim_of_a_paused_endpoint_is_given_back_although_the_database_failed_meanwhile",
         ),
+    ),
+    Mutant(
+        "the start gate does not look at the schedule",
+        "scheduling/worker/keeper.py",
+        (("for run_id in (*found.stopped, *found.moved):", "for run_id in found.stopped:"),),
+        (f"{PROCESSES}::test_schedule_that_changes_between_the_claim_and_the_slot_is_called_at_its_new_slot_only",),
+    ),
+    Mutant(
+        "an edit keeps the overdue slot of the old schedule",
+        "scheduling/plan/edits.py",
+        (
+            (
+                "            row.next_run_at = row.next_slot_at = row.next_source = None\n        else",
+                "            pass\n        else",
+            ),
+        ),
+        (
+            "tests/scheduling/test_edits.py::"
+            "test_overdue_slots_of_an_old_grid_are_dropped_and_those_of_a_window_that_stays_are_kept",
+        ),
+    ),
+    Mutant(
+        "slots that pass in a call are not counted",
+        "scheduling/plan/uncalled.py",
+        (
+            (
+                "    counts = _added(facts, lower, through, previous, spans)\n    if",
+                "    counts: dict[Cause, int] = {}\n    if",
+            ),
+        ),
+        (
+            "tests/scheduling/test_uncalled.py::test_slots_inside_a_long_call",
+            f"{MACHINE}::test_no_sequence_of_events_breaks_the_promise",
+        ),
+    ),
+    Mutant(
+        "a claim that is being made is taken for a forgotten one",
+        "scheduling/worker/keeper.py",
+        (("if self._book.claims_ended < self._suspects_from:", "if self._book.claims_ended < 0:"),),
+        (f"{KEEPER}::test_claim_that_is_still_being_made_is_not_taken_for_a_forgotten_one",),
     ),
     Mutant(
         "what is given back has used its slot up",

@@ -5,13 +5,14 @@ order in which they were made, and tells what is wrong. `held` are the spans in 
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
-from tests.chaos.facts import GATE, SLACK, Call, Change, Faults, RunFacts, Window
+from tests.chaos.facts import GATE, SLACK, Call, Change, ChangeKind, Faults, RunFacts, Window
 from tests.chaos.holdups import free_between, spans
 
 ANY_FENCE = 2**63
+NONE = timedelta(0)
 # Their times rest on something else than the interval that is in force.
 BESIDE_THE_INTERVAL = ("manual", "retry", "ai-oneshot", "paused")
 
@@ -148,6 +149,31 @@ def calls_in_pauses(
                 fault.began_at <= started_at and fault.ended_at >= change.before for fault in faults.windows
             ):
                 yield f"the slot {call.slot} was called at {started_at}, in the {what} from {change.after} to {over}"
+
+
+def calls_of_an_old_schedule(
+    runs: Sequence[RunFacts], calls: Sequence[Call], changes: Sequence[Change], faults: Faults, ended_at: datetime
+) -> Iterable[str]:
+    """Calls by the baseline, past the gate's bound after an edit or a reset, for slots that its grid does not have.
+
+    A worker that stands still or cannot ask the database does not know of the edit.
+    """
+    known = {(run.slot, run.attempt): run for run in runs}
+    found = [(call, run) for call in calls if (run := known.get((call.slot, call.attempt))) is not None]
+    kinds: tuple[ChangeKind, ...] = ("edit", "reset")
+    for kind in kinds:
+        for change, end in spans(changes, kind, kinds):
+            over = end.before if end is not None else ended_at
+            for call, run in found:
+                started_at = min(run.begun_at, call.received_at)
+                if run.source != "baseline-interval" or not change.after + GATE < started_at < over:
+                    continue
+                on_grid = change.at is None or not change.interval or (call.slot - change.at) % change.interval == NONE
+                if (on_grid and (change.at is None or call.slot > change.at)) or any(
+                    fault.began_at <= started_at and fault.ended_at >= change.before for fault in faults.windows
+                ):
+                    continue
+                yield f"the slot {call.slot} was called at {started_at}; the edit at {change.after} does not have it"
 
 
 def pauses_of_nobody(runs: Sequence[RunFacts], changes: Sequence[Change]) -> Iterable[str]:

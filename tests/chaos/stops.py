@@ -45,9 +45,8 @@ def slots_without_run(endpoint: EndpointFacts, runs: Sequence[RunFacts]) -> Iter
 def slots_passed_idly(
     endpoint: EndpointFacts, previous: RunFacts, run: RunFacts, windows: Sequence[Window]
 ) -> Iterable[str]:
-    """The slots of a grid between two runs that passed when the first was over; `run` folds what nobody could claim."""
-    first = run.slot - run.coalesced_slots * endpoint.interval
-    passed = first - endpoint.interval
+    """The slots of a grid that passed when the run before was over, and for which none was due; `run` came after."""
+    passed = run.due_at - endpoint.interval
     if passed > previous.slot and previous.finished_at is not None:
         free = free_between(previous.finished_at, passed, windows)
         if free > SETTLING:

@@ -23,13 +23,19 @@ def test_repeat_after_a_loss_is_no_violation() -> None:
 
 
 def test_folded_slots_are_no_violation() -> None:
-    assert checked([CALLS[0], CALLS[2]], [RUNS[0], run(3, coalesced_slots=1, planned_at=slot(1.1))]).violations == []
-
-
-def test_slots_that_pass_in_a_run_are_counted_and_no_violation() -> None:
-    report = checked([CALLS[0], CALLS[2]], [RUNS[0], run(3, planned_at=slot(2.1))])
+    counted = run(3, due_at=slot(2), coalesced_slots=1, coalesced_cause="no_worker", planned_at=slot(1.1))
+    report = checked([CALLS[0], CALLS[2]], [RUNS[0], counted])
     assert report.violations == []
-    assert report.figures["slots passed in a run"] == 1
+    assert report.figures["slots not called: no_worker"] == 1
+
+
+@pytest.mark.parametrize("slots", [0, 1, 2])
+def test_slots_that_pass_in_a_run_are_counted_by_the_next_one(slots: int) -> None:
+    long = replace(RUNS[0], finished_at=slot(2.1))
+    counted = run(3, planned_at=slot(2.1), coalesced_slots=slots, coalesced_cause="long_call" if slots else None)
+    report = checked([replace(CALLS[0], finished_at=slot(2.1)), CALLS[2]], [long, counted])
+    assert says(report, "came") is (slots != 1)
+    assert len(report.violations) == (slots != 1)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,8 @@ def test_slots_that_pass_in_a_run_are_counted_and_no_violation() -> None:
         ("repeats an attempt that was not lost", [*CALLS[:2], REPEATED, CALLS[2]], [*RUNS[:2], REPEAT, RUNS[2]]),
         ("and not repeated", CALLS, [RUNS[0], replace(RUNS[1], **LOST), RUNS[2]]),
         ("came", [CALLS[0], CALLS[2]], [RUNS[0], run(3, planned_at=slot(1.1))]),
+        ("for the cause None", [CALLS[0], CALLS[2]], [RUNS[0], run(3, coalesced_slots=1)]),
+        ("for the cause pause", CALLS, [*RUNS[:2], replace(RUNS[2], coalesced_cause="pause")]),
         ("before it was planned", CALLS, [*RUNS[:2], replace(RUNS[2], claimed_at=slot(2.05))]),
         ("never ran", [], []),
         ("no endpoint has that name", [*CALLS, call(3, label="e2", key="e2")], RUNS),

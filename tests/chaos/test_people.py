@@ -148,3 +148,28 @@ def test_call_in_a_pause_is_found(words: str | None, runs: list[RunFacts], chang
 def test_call_in_a_pause_is_excused_only_by_a_fault_before_it(window: Window, excused: bool) -> None:
     report = steered([run(2)], [PAUSE], faults=Faults(others=(window,)))
     assert says(report, "in the pause") is not excused
+
+
+EDIT = change("edit", 5, at=slot(5), interval=2 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("found", "changes", "called"),
+    [
+        (False, [EDIT], 7),
+        (True, [EDIT], 8),
+        (False, [EDIT], 5.4),
+        (False, [EDIT, change("edit", 7.5, at=slot(7.5), interval=SECOND / 2)], 8.5),
+        (True, [change("reset", 5, at=slot(5), interval=2 * SECOND)], 8),
+        (False, [], 8),
+    ],
+    ids=["new slot", "old slot", "inside the gate's bound", "edited again", "after a reset", "no edit"],
+)
+def test_call_for_a_slot_that_an_edit_took_away_is_found(found: bool, changes: list[Change], called: float) -> None:
+    report = steered([run(called)], changes)
+    assert says(report, "does not have it") is found
+
+
+def test_worker_that_stood_still_is_excused_from_an_edit() -> None:
+    faults = Faults(others=(Window(slot(4), slot(9)),))
+    assert not says(steered([run(8)], [EDIT], faults=faults), "does not have it")

@@ -493,6 +493,16 @@ def test_hostile_bodies_do_not_break_a_page(cast: Cast, body: str) -> None:
     assert len(response.content) < 400_000
 
 
+def test_run_page_tells_of_slots_that_were_not_called_and_of_the_lateness_against_the_slot(cast: Cast) -> None:
+    endpoint = make_endpoint(make_job(cast.alice))
+    slot = datetime.now(UTC) - timedelta(hours=1)
+    fields = {"coalesced_slots": 3, "coalesced_until": slot, "coalesced_cause": "long_call"}
+    run = make_run(endpoint, scheduled_for=slot, due_at=slot + timedelta(seconds=60), **fields)
+    page = signed_in(cast.alice).get(f"/jobs/run/{run.pk}/").content.decode()
+    assert "stands for 3 more, mainly because an earlier call of the endpoint was under way" in page
+    assert "60 s after its slot" in page or "1 min after its slot" in page
+
+
 def test_empty_pages_say_what_comes(cast: Cast) -> None:
     client = signed_in(cast.alice)
     assert "Create the first job" in client.get("/").content.decode()

@@ -307,3 +307,15 @@ def test_endpoint_that_was_stopped_before_slots_were_counted_starts_afresh(day: 
     day.now(41)
     authoring.set_endpoint_status(**day.this, status=EndpointStatus.ACTIVE)
     assert day.told(45) == (0, None)
+
+
+def test_slot_whose_jitter_is_taken_away_in_a_long_call_is_counted(clock: ShiftedClock) -> None:
+    day = Day(clock, **INTERVAL, jitter_ms=280_000)
+    due = Endpoint.objects.get().next_run_at
+    assert due is not None
+    late = (due - noon(5)) / timedelta(minutes=1)
+    claim = day.claim(5 + late)
+    day.now(10 + late / 2)
+    authoring.edit_endpoint(**day.this, changes={"jitter_ms": 0})
+    day.settle(claim, 17)
+    assert day.told(20) == (2, "long_call")

@@ -89,6 +89,29 @@ def test_the_page_of_a_run_says_what_was_done_to_its_body(cast: Cast, endpoint: 
         assert words in page
 
 
+def test_a_run_tells_of_the_slots_that_were_not_called_and_how_late_it_was_against_its_slot(
+    api: Api, endpoint: Endpoint
+) -> None:
+    slot = datetime.now(UTC) - timedelta(hours=1)
+    run = make_run(
+        endpoint,
+        attempt=2,
+        source="retry",
+        scheduled_for=slot,
+        due_at=slot + timedelta(seconds=60),
+        coalesced_slots=3,
+        coalesced_until=slot,
+        coalesced_cause="worker_lost",
+    )
+    plain = make_run(endpoint)
+    for shown in (api.get(f"/api/runs/{run.pk}"), api.get(f"/api/endpoints/{endpoint.pk}/runs")["runs"][1]):
+        assert (shown["latenessMs"], shown["slotLatenessMs"]) == (2.0, 60_002.0)
+        assert (shown["coalescedSlots"], shown["coalescedCause"]) == (3, "worker_lost")
+    shown = api.get(f"/api/runs/{plain.pk}")
+    assert (shown["slotLatenessMs"], shown["coalescedSlots"], shown["coalescedCause"]) == (2.0, 0, None)
+    assert api.get(f"/api/runs/{make_run(endpoint, status='missed').pk}")["slotLatenessMs"] is None
+
+
 def test_a_run_without_response_or_decision_is_shown(api: Api, endpoint: Endpoint) -> None:
     run = make_run(endpoint, status="missed")
     shown = api.get(f"/api/runs/{run.pk}")
