@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from scheduling.cron.cadence import parse_cadence
+from scheduling.cron.cadence import CronError, parse_cadence
+from scheduling.cron.steps import uneven_steps
 
 _TICK = timedelta(microseconds=1)
 
@@ -48,3 +49,23 @@ def upcoming_slots(
         for instant in instants
         if ends_at is None or instant < ends_at
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleWarning:
+    """What a person may not expect of a schedule that is accepted. `gaps` are the different ones, in `unit`."""
+
+    code: str
+    text: str
+    unit: str
+    gaps: tuple[int, ...]
+
+
+def schedule_warnings(cron: str | None) -> list[ScheduleWarning]:
+    """The warnings of a cron expression; none where there is none, or where it cannot be read here."""
+    if cron is None:
+        return []
+    try:
+        return [ScheduleWarning("uneven_steps", step.text, step.unit, step.gaps) for step in uneven_steps(cron)]
+    except CronError:
+        return []

@@ -92,7 +92,7 @@ class EndpointForm(ServiceForm):
         widget=UnfoldAdminTextInputWidget(
             attrs={"placeholder": "*/5 * * * *", "class": "cc-code", "spellcheck": "false"}
         ),
-        help_text="Five fields: minute, hour, day of month, month, weekday; or @hourly, @daily, @weekly, @monthly.",
+        help_text="Five fields: minute, hour, day of month, month, weekday; or @hourly, @daily, @weekly, @monthly, @yearly.",
     )
     timezone = forms.CharField(
         label="Time zone",

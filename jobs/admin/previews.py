@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from jobs.admin.fields import DurationField, UtcField
 from jobs.errors import InvalidInputError
 from jobs.selectors import schedule_slots
+from jobs.slots import schedule_warnings
 from jobs.validation import clean_schedule
 
 _BASELINES: dict[str, tuple[str, forms.Field]] = {
@@ -23,7 +24,7 @@ _WINDOW: dict[str, forms.Field] = {"starts_at": UtcField(required=False), "ends_
 
 
 def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """The next ten slots by the clock of the zone and in UTC, if it were saved now; or the first fault and its field.
+    """The next ten slots by the clock of the zone and in UTC, with warnings; or the first fault and its field.
 
     `values` are the texts of the form's fields.
     """
@@ -33,7 +34,8 @@ def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
         for name, typed in {column: field, **_WINDOW}.items():
             current = name
             schedule[name] = typed.clean(values.get(name, ""))
-        slots = schedule_slots(clean_schedule(schedule, now=now), now=now)
+        cleaned = clean_schedule(schedule, now=now)
+        slots = schedule_slots(cleaned, now=now)
     except ValidationError as error:
         return {"field": current, "fault": " ".join(error.messages)}
     except InvalidInputError as error:
@@ -43,6 +45,7 @@ def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
         "slots": [
             {"at": slot.at.isoformat(), "utc": f"{slot.at:%Y-%m-%d %H:%M:%S}", "local": slot.local} for slot in slots
         ],
+        "warnings": [warning.text for warning in schedule_warnings(cleaned["baseline_cron"])],
     }
 
 

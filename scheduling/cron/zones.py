@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-from scheduling.cron.cronspec import CronError
+from scheduling.cron.fields import CronError
 
 HORIZON_YEARS = 8
 _FIRST_YEAR, _LAST_YEAR = 2, 9998

@@ -578,6 +578,13 @@ def test_slots_are_previewed(cast: Cast, query: str, slots: int | None) -> None:
     assert bool(answer.get("fault")) is (slots is None)
 
 
+def test_preview_in_the_form_warns_of_uneven_steps(cast: Cast) -> None:
+    query = "baseline_kind=cron&baseline_cron=0 */7 * * *"
+    answer = signed_in(cast.alice).get(f"/jobs/endpoint/preview/?{query}").json()
+    (warning,) = answer["warnings"]
+    assert "the gaps are 7 and 3 h" in warning
+
+
 def test_the_policy_forbids_inline_scripts_everywhere(cast: Cast) -> None:
     for client, address in (
         (signed_in(cast.alice), "/"),

@@ -105,6 +105,48 @@ def test_a_preview_of_one_run_is_that_run(api: Api) -> None:
     assert [slot["at"] for slot in shown["slots"]] == ["2149-12-31T23:00:00Z"]
 
 
+UNEVEN = {
+    "code": "uneven_steps",
+    "text": "*/45 in the minute starts again in each hour: the gaps are 45 and 15 min. "
+    "For even gaps use an interval of 45 min, or a step that divides 60.",
+    "unit": "min",
+    "gaps": [45, 15],
+}
+
+
+def test_uneven_steps_are_warned_of_in_preview_schedule_and_endpoint(api: Api, cast: Cast) -> None:
+    assert api.post("/api/schedule/preview", {"baselineCron": "*/45 * * * *"})["warnings"] == [UNEVEN]
+    assert api.post("/api/schedule/preview", {"baselineCron": "*/15 * * * *"})["warnings"] == []
+    assert api.post("/api/schedule/preview", {"baselineIntervalMs": 60_000})["warnings"] == []
+    job = make_job(cast.alice)
+    given = {"name": "E", "url": "https://example.com/", "baselineCron": "*/45 * * * *"}
+    made = api.post(f"/api/jobs/{job.pk}/endpoints", given, 201)
+    assert made["warnings"] == [UNEVEN]
+    assert api.get(f"/api/endpoints/{made['id']}/schedule")["warnings"] == [UNEVEN]
+    changed = api.patch(f"/api/jobs/{job.pk}/endpoints/{made['id']}", {"baselineCron": "*/30 * * * *"})
+    assert changed["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("cron", "says"),
+    [
+        ("TZ=Europe/Berlin 0 9 * * *", "give the zone in the field timezone"),
+        ("*/10 * * * * *", "use an interval of 10 s. (at character 1)"),
+        ("H * * * *", "jitterMs"),
+        ("@reboot", "start of a machine"),
+    ],
+)
+def test_preview_and_endpoint_name_the_fault_of_a_cron_expression_alike(
+    api: Api, cast: Cast, cron: str, says: str
+) -> None:
+    job = make_job(cast.alice)
+    given = {"name": "E", "url": "https://example.com/", "baselineCron": cron}
+    for path, body in (("schedule/preview", {"baselineCron": cron}), (f"jobs/{job.pk}/endpoints", given)):
+        (error,) = api.post(f"/api/{path}", body, 400)["errors"]
+        assert (error["code"], error["field"]) == ("invalid_cron", "baselineCron")
+        assert says in error["message"]
+
+
 def test_health_counts_rates_and_percentiles(api: Api, endpoint: Endpoint) -> None:
     Endpoint.objects.update(failure_count=2)
     now = datetime.now(UTC)
