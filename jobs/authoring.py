@@ -23,6 +23,7 @@ from jobs.replan import replan
 from jobs.services import changing
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
+from scheduling.plan.interval import anchor_of
 
 MAX_ENDPOINTS_AT_ONCE = 200
 
@@ -94,7 +95,7 @@ def set_job_status(*, job_id: UUID, status: JobStatus) -> Job:
 
 
 def create_endpoint(*, job_id: UUID, values: Values) -> Endpoint:
-    """A planned endpoint; the first run of an interval is one interval from now."""
+    """A planned endpoint; the first run of an interval is at `starts_at`, or one interval from now."""
     with transaction.atomic():
         job = _lock_job(job_id)
         (endpoint_id,) = new_ids(1)
@@ -106,7 +107,10 @@ def create_endpoint(*, job_id: UUID, values: Values) -> Endpoint:
 
 
 def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
-    """Changes what is given; a new interval starts its grid from now, and a new baseline replaces the old one."""
+    """Changes what is given; a new baseline replaces the old one.
+
+    A new interval or start moves the grid: it begins at `starts_at`, or now where there is none.
+    """
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         cleaned = clean_endpoint(
@@ -116,10 +120,11 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
             cleaned["headers"], cleaned["headers_sealed"] = keep_headers(
                 endpoint.pk, cleaned["headers"], endpoint.headers_sealed
             )
-        if cleaned.get("baseline_interval_ms", endpoint.baseline_interval_ms) != endpoint.baseline_interval_ms:
-            endpoint.anchor_at = now
+        before = endpoint.baseline_interval_ms, endpoint.starts_at
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
+        if (endpoint.baseline_interval_ms, endpoint.starts_at) != before:
+            endpoint.anchor_at = anchor_of(endpoint.starts_at, now)
         endpoint.config_version += 1
     return endpoint
 
@@ -153,7 +158,7 @@ def _columns(endpoint_id: UUID, values: Values, *, synthetic: bool, now: datetim
     """All columns of a new endpoint."""
     cleaned = clean_endpoint(values, current=None, synthetic=synthetic, egress=egress_policy(), now=now)
     cleaned["headers"], cleaned["headers_sealed"] = keep_headers(endpoint_id, cleaned.get("headers", ()))
-    return {"id": endpoint_id, **cleaned}
+    return {"id": endpoint_id, "anchor_at": anchor_of(cleaned.get("starts_at"), now), **cleaned}
 
 
 def _below(path: str, fault: Fault) -> Fault:

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from accounts.models import ApiKey
 from jobs.api.fields import JsonField
 from jobs.models import Endpoint, Job, Run, RunResponse
-from jobs.slots import ScheduleWarning, schedule_warnings
+from jobs.slots import schedule_warnings
 
 EXCERPT_LENGTH = 16_384
 
@@ -52,7 +52,7 @@ class DecisionOutput(serializers.Serializer[Mapping[str, Any]]):
     inputs = JsonField()
 
 
-class WarningOutput(serializers.Serializer[ScheduleWarning]):
+class WarningOutput(serializers.Serializer[Any]):
     """What may not be expected of a schedule that is accepted: `gaps` are the different ones, in `unit`."""
 
     code = serializers.CharField()

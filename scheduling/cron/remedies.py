@@ -29,6 +29,7 @@ _NAME = "|".join((*MONTH_NAMES, *WEEKDAY_NAMES))
 _LIKE_A_FIELD = re.compile(rf"(?:[0-9*?/,\-#LW]|{_NAME})+", re.IGNORECASE)
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[-,/][0-9,/-]+)?")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+_LIKE_A_ZONE = re.compile(r"(?:[A-Z][A-Za-z_]+/)+[A-Za-z_+0-9-]+|UTC|GMT|CET|EST")
 _GO_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _GO_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -105,6 +106,13 @@ def too_few(expression: str, tokens: Sequence[Token]) -> CronError:
 def too_many(tokens: Sequence[Token], fits: Callable[[Sequence[Token]], bool]) -> CronError:
     """The refusal of more than five fields; `fits` tells whether five of them can be read."""
     texts = [text for text, _ in tokens]
+    if texts[5].startswith("#"):
+        return CronError("A comment follows the five fields; leave it out.", position=tokens[5][1])
+    if len(tokens) == 6 and _LIKE_A_ZONE.fullmatch(texts[5]):
+        return CronError(
+            f"{texts[5]} names a zone; give the zone in the field timezone and leave it out here.",
+            position=tokens[5][1],
+        )
     if not _LIKE_A_FIELD.fullmatch(texts[5]):
         return CronError(
             "A command or user follows the five fields; leave it out: the URL of the endpoint says what is called.",

@@ -9,7 +9,7 @@ from scheduling.cron.cronspec import CronSpec, parse_expression, split_fields
 from scheduling.cron.fields import DAY, FIELDS, HOUR, MINUTE, MONTH, WEEKDAY, CronField
 
 _STEPPED = re.compile(r"(\*|[0-9A-Za-z]+|([0-9A-Za-z]+)-([0-9A-Za-z]+))/([0-9]+)")
-_LENGTHS_OF_MONTHS = {2: (28, 29)} | {month: (30,) for month in (4, 6, 9, 11)}
+_LENGTHS_OF_MONTHS = {2: (28, 29), 4: (30,), 6: (30,), 9: (30,), 11: (30,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def uneven_steps(expression: str) -> list[UnevenStep]:
 
 def _uneven(field: CronField, text: str, spec: CronSpec) -> UnevenStep | None:
     stepped = [item for item in text.split(",") if _runs_to_the_end(field, item)]
-    if not stepped or _has_marks(field, spec):
+    if not stepped or _has_marks(field, spec) or not _round_follows_round(field, spec):
         return None
     step = int(stepped[0].rpartition("/")[2])
     values = _values(field, spec)
@@ -68,6 +68,15 @@ def _has_marks(field: CronField, spec: CronSpec) -> bool:
     if field is DAY:
         return bool(spec.days_before_last or spec.nearest_weekdays or spec.last_weekday)
     return field is WEEKDAY and bool(spec.nth_weekdays or spec.last_weekdays)
+
+
+def _round_follows_round(field: CronField, spec: CronSpec) -> bool:
+    """Whether the field goes through two rounds in a row: the minutes of one hour alone have no gap to the next."""
+    if field is MINUTE:
+        return any((hour + 1) % 24 in spec.hours for hour in spec.hours)
+    if field is HOUR and spec.both_days and len(spec.weekdays) and not _has_marks(WEEKDAY, spec):
+        return any((day + 1) % 7 in spec.weekdays for day in spec.weekdays)
+    return True
 
 
 def _values(field: CronField, spec: CronSpec) -> Sequence[int]:

@@ -49,6 +49,9 @@ def test_step_that_does_not_divide_its_field_is_told_with_its_gaps(
         "5/15 * * * *",
         "0/20,10/20 * * * *",
         "0,45 * * * *",  # written out, so meant
+        "*/45 9 * * *",  # once a day: no gap to the next hour
+        "*/45 6,12,18 * * *",
+        "0 */7 * * MON,THU",
         "10-50/15 * * * *",  # a range that was meant to end
         "0 9-17/3 * * *",
         "0 0 * * MON-FRI/2",
@@ -66,12 +69,12 @@ def test_even_steps_and_lists_that_are_written_out_are_not_warned_of(expression:
 
 
 def test_each_field_is_warned_of_by_itself_and_the_remedy_is_told() -> None:
-    minutes, hours = uneven_steps("*/45 */7 * * *")
+    minutes, hours = uneven_steps("*/45 */9,1-3 * * *")
     assert minutes.text == (
         "*/45 in the minute starts again in each hour: the gaps are 45 and 15 min. "
         "For even gaps use an interval of 45 min, or a step that divides 60."
     )
-    assert "the gaps are 7 and 3 h" in hours.text
+    assert "the gaps are 1, 6 and 9 h" in hours.text
 
 
 def test_expression_that_cannot_be_read_is_refused() -> None:

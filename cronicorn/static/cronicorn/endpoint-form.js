@@ -54,6 +54,7 @@ document.addEventListener("DOMContentLoaded", () => {
   async function show() {
     const number = ++latest;
     const query = new URLSearchParams();
+    if (preview.dataset.endpoint) query.set("endpoint", preview.dataset.endpoint);
     for (const name of names) {
       const field = form.elements[name];
       query.set(name, name === "baseline_kind" ? chosenKind() : field ? field.value : "");
