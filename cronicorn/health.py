@@ -9,7 +9,9 @@ from jobs.api.refusals import error_body, plain_response
 from jobs.errors import Fault
 from jobs.models import WorkerKind
 from jobs.selectors import worker_states
+from jobs.zonerules import rules_of_plans
 from planner.analyst.state import model_state
+from scheduling.cron.zones import rules_version
 
 
 @csrf_exempt
@@ -28,6 +30,7 @@ def health(request: HttpRequest) -> HttpResponse:
             cursor.execute("SELECT 1")
         states = worker_states()
         model = model_state()
+        plans_by = rules_of_plans()
     except Error:
         fault = Fault(None, "database_unavailable", "The database does not answer.")
         return JsonResponse({"status": "unavailable", "database": "unavailable", **error_body(fault)}, status=503)
@@ -45,4 +48,5 @@ def health(request: HttpRequest) -> HttpResponse:
         "lastAnswerAt": model.answered_at,
         "ownersOverBudget": model.owners_used_up,
     }
-    return JsonResponse({"status": "ok", "database": "ok", "workers": workers, "model": told})
+    zone_rules = {"version": rules_version(), "plansBy": plans_by}
+    return JsonResponse({"status": "ok", "database": "ok", "workers": workers, "model": told, "zoneRules": zone_rules})

@@ -32,6 +32,8 @@ class Event(StrEnum):
     CALL_CRASHED = "call_crashed"
     CLOCK_JUMPED = "clock_jumped"
     DATABASE_AWAY = "database_away"
+    ZONE_RULES_APPLIED = "zone_rules_applied"
+    ZONE_RULES_FAILED = "zone_rules_failed"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

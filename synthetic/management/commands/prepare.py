@@ -9,9 +9,14 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from jobs.zonerules import Search, rules_of_plans, search_batch
+
 
 class Command(BaseCommand):
-    """Migrates, creates the first operator, seeds the synthetic jobs. Each step is safe to repeat."""
+    """Migrates, makes plans by other zone rules anew, creates the first operator, seeds the synthetic jobs.
+
+    Each step is safe to repeat.
+    """
 
     help = "Migrate the database, create the first operator and the synthetic jobs; safe to repeat."
     requires_system_checks = []
@@ -26,8 +31,16 @@ class Command(BaseCommand):
         self.stderr.write("The database is up to date.")
         if options["static"]:
             self._collect()
+        self._make_plans_anew()
         call_command("create_first_admin", stdout=self.stdout, skip_checks=True)
         call_command("seed_synthetic", stdout=self.stderr, skip_checks=True)
+
+    def _make_plans_anew(self) -> None:
+        """Plans that other zone rules made; what a worker is at already is left to it."""
+        while (search := search_batch()) is Search.UNDER_WAY:
+            pass
+        if search is Search.DONE:
+            self.stderr.write(f"Plans follow the zone rules {rules_of_plans()}.")
 
     def _collect(self) -> None:
         stamp = Path(settings.STATIC_ROOT) / ".fingerprint"
