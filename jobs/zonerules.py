@@ -32,7 +32,7 @@ SEARCH_EVERY = timedelta(hours=1)
 _STALE = """
 WITH seen AS MATERIALIZED (
     SELECT id, status, timezone, baseline_cron, baseline_interval_ms, anchor_at, starts_at, next_decision
-    FROM job_endpoints WHERE %(through)s::uuid IS NULL OR id > %(through)s ORDER BY id LIMIT %(window)s
+    FROM job_endpoints WHERE id > %(through)s ORDER BY id LIMIT %(window)s
 )
 SELECT (SELECT id FROM seen ORDER BY id DESC LIMIT 1), (SELECT count(*) FROM seen), ARRAY(
     SELECT id FROM seen
@@ -75,7 +75,7 @@ def search_batch() -> Search:
             return Search.DONE
         if state.version != version or state.swept_at is not None:
             state = ZoneRules(pk=1, version=version, replanned=0, moved=0, unreadable=0)
-        cursor.execute(_STALE, {"through": state.through, "window": WINDOW, "version": version})
+        cursor.execute(_STALE, {"through": state.through or UUID(int=0), "window": WINDOW, "version": version})
         last_id, looked_at, stale = cursor.fetchone()
         if stale:
             made = _plan_anew(cursor, stale, version, now)
@@ -134,6 +134,7 @@ def _carry_over(row: PlanRow, now: datetime, *, last_was_baseline: bool) -> bool
         carry_over(row, now, last_was_baseline=last_was_baseline)
     except CronError:
         return False
-    except OverflowError:
+    except (ArithmeticError, ValueError):
+        # A row whose times no calendar holds must not fail the batch that it is in.
         return True
     return True

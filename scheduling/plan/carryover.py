@@ -27,10 +27,8 @@ def carry_over(row: PlanRow, now: datetime, *, last_was_baseline: bool) -> None:
     if grid is None:
         return
     if last_was_baseline and row.last_slot_at is not None:
-        meant = _nearest(grid, row.last_slot_at)
-        # A slot of the past is passed over anyway; one to come must not be served again.
-        if meant > max(row.last_slot_at, now):
-            row.last_slot_at = meant
+        # Never back: a slot is used once.
+        row.last_slot_at = max(row.last_slot_at, _nearest(grid, row.last_slot_at))
     if row.lease_owner is None and row.next_source in _BASELINES and row.next_slot_at and row.next_run_at:
         meant, delay = _nearest(grid, row.next_slot_at), row.next_run_at - row.next_slot_at
         if meant > now or (row.last_slot_at is not None and meant <= row.last_slot_at):

@@ -25,6 +25,10 @@ def keep_zone_rules(stop: Stop) -> None:
             pause = PAUSE_AFTER_ERROR
             log_event(logger, Event.ZONE_RULES_FAILED, logging.WARNING, error=str(error).strip())
             connection.close()
+        except Exception:
+            # A fault of our own ends no worker: calls go on by the plans as they stand.
+            pause = PAUSE_AFTER_ERROR
+            logger.exception(Event.ZONE_RULES_FAILED.value, extra={"facts": {}})
         if pause > 1:
             # No connection is held through a long pause.
             connection.close()
