@@ -21,10 +21,12 @@ from cronicorn.runtime.clock import monotonic_ns
 from jobs.admin.words import ms_words, rate_words, tone_of
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.selectors import LIVE_FOR
+from jobs.zonerules import rules_of_plans
 from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
 from planner.templatetags.provenance import advice_words
+from scheduling.cron.zones import rules_version
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000
@@ -121,6 +123,7 @@ def dashboard_context(user: User, now: datetime, job_id: UUID | None = None) -> 
         "self_test": _self_test(scope, now),
         "shows_self_tests": scope.synthetic,
         "egress_allow": settings.ENV.egress_allow,
+        "zone_rules": {"version": rules_version(), "of_plans": rules_of_plans()} if user.is_superuser else None,
         "jobs": list(scope.owned(Job.objects.exclude(status=JobStatus.ARCHIVED)).values_list("pk", "name")[:100]),
         "job_id": job_id,
     }

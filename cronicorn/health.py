@@ -12,7 +12,9 @@ from cronicorn.postgres.sqlstate import drop_connection
 from jobs.api.refusals import error_body, plain_response
 from jobs.errors import Fault
 from jobs.models import WorkerKind
+from jobs.zonerules import rules_of_plans
 from planner.analyst.state import model_state
+from scheduling.cron.zones import rules_version
 from synthetic.progress import service_progress
 
 
@@ -32,6 +34,7 @@ def health(request: HttpRequest) -> HttpResponse:
     try:
         progress = service_progress()
         model = model_state()
+        plans_by = rules_of_plans()
     except Error:
         drop_connection()
         fault = Fault(None, "database_unavailable", "The database does not answer.")
@@ -51,6 +54,7 @@ def health(request: HttpRequest) -> HttpResponse:
             "lastAnswerAt": model.answered_at,
             "ownersOverBudget": model.owners_used_up,
         },
+        "zoneRules": {"version": rules_version(), "plansBy": plans_by},
     }
     if progress.problems and _is_strict(request):
         faults = (Fault(None, "no_progress", problem) for problem in progress.problems)

@@ -38,6 +38,8 @@ class Event(StrEnum):
     WAKE_UPS_OFF = "wake_ups_off"
     PULSE_UNWRITTEN = "pulse_unwritten"
     FILES_EXHAUSTED = "files_exhausted"
+    ZONE_RULES_APPLIED = "zone_rules_applied"
+    ZONE_RULES_FAILED = "zone_rules_failed"
 
 
 def log_event(logger: logging.Logger, event: Event, level: int = logging.INFO, **facts: Any) -> None:

@@ -24,6 +24,7 @@ from jobs.services import changing, follow_change
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
 from scheduling.plan.edits import SCHEDULE_COLUMNS
+from scheduling.plan.interval import anchor_of
 
 MAX_ENDPOINTS_AT_ONCE = 200
 
@@ -95,7 +96,7 @@ def set_job_status(*, job_id: UUID, status: JobStatus) -> Job:
 
 
 def create_endpoint(*, job_id: UUID, values: Values) -> Endpoint:
-    """A planned endpoint; the first run of an interval is one interval from now."""
+    """A planned endpoint; the first run of an interval is at `starts_at`, or one interval from now."""
     with transaction.atomic():
         job = _lock_job(job_id)
         (endpoint_id,) = new_ids(1)
@@ -107,9 +108,10 @@ def create_endpoint(*, job_id: UUID, values: Values) -> Endpoint:
 
 
 def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
-    """Changes what is given; a new interval starts its grid from now, and a new baseline replaces the old one.
+    """Changes what is given; a new baseline replaces the old one.
 
-    A change of the schedule takes what the old one had planned away; values that are there already change nothing.
+    A new interval or start moves the grid: it begins at `starts_at`, or now where there is none. A change of the
+    schedule takes what the old one had planned away; values that are there already change nothing.
     """
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
@@ -121,12 +123,11 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
                 endpoint.pk, cleaned["headers"], endpoint.headers_sealed
             )
         old = row_of(endpoint)
-        if cleaned.get("baseline_interval_ms", endpoint.baseline_interval_ms) != endpoint.baseline_interval_ms:
-            endpoint.anchor_at = now
-        moved = any(cleaned.get(name, getattr(old, name)) != getattr(old, name) for name in SCHEDULE_COLUMNS)
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
-        if moved:
+        if (endpoint.baseline_interval_ms, endpoint.starts_at) != (old.baseline_interval_ms, old.starts_at):
+            endpoint.anchor_at = anchor_of(endpoint.starts_at, now)
+        if any(getattr(endpoint, name) != getattr(old, name) for name in SCHEDULE_COLUMNS):
             follow_change(endpoint, old, now)
         endpoint.config_version += 1
     return endpoint
@@ -161,7 +162,7 @@ def _columns(endpoint_id: UUID, values: Values, *, synthetic: bool, now: datetim
     """All columns of a new endpoint."""
     cleaned = clean_endpoint(values, current=None, synthetic=synthetic, egress=egress_policy(), now=now)
     cleaned["headers"], cleaned["headers_sealed"] = keep_headers(endpoint_id, cleaned.get("headers", ()))
-    return {"id": endpoint_id, **cleaned}
+    return {"id": endpoint_id, "anchor_at": anchor_of(cleaned.get("starts_at"), now), **cleaned}
 
 
 def _below(path: str, fault: Fault) -> Fault:

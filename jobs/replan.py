@@ -7,6 +7,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -93,23 +94,32 @@ def replan(endpoint_ids: Sequence[UUID]) -> dict[UUID, Decision]:
     if not endpoint_ids:
         return {}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
-            " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e",
-            [list(endpoint_ids)],
-        )
-        rows = [PlanRow(*values) for values in cursor.fetchall()]
-        now = database_now(cursor)
-        decisions = [
-            plan(row, now, unclaimed=True)
-            if row.lease_owner is None
-            else plan(row, now, unclaimed=False, spans=in_call(row.last_started_at))
-            for row in rows
-        ]
-        cursor.execute(
-            f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}"
-            f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
-            [[row.id for row in rows], *plan_arrays(rows, decisions)],
-        )
-        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+        rows = lock_plan_rows(cursor, endpoint_ids)
+        return plan_rows(cursor, rows, database_now(cursor))
+
+
+def lock_plan_rows(cursor: Any, endpoint_ids: Sequence[UUID]) -> list[PlanRow]:
+    """The rows of endpoints, locked in id order; ids without a row are passed over."""
+    cursor.execute(
+        f"{PLAN_ROW_SELECT} FROM job_endpoints e JOIN jobs j ON j.id = e.job_id"
+        " WHERE e.id = ANY(%s) ORDER BY e.id FOR NO KEY UPDATE OF e",
+        [list(endpoint_ids)],
+    )
+    return [PlanRow(*values) for values in cursor.fetchall()]
+
+
+def plan_rows(cursor: Any, rows: Sequence[PlanRow], now: datetime) -> dict[UUID, Decision]:
+    """Plans locked rows as they stand here, stores the plans and wakes the schedulers."""
+    decisions = [
+        plan(row, now, unclaimed=True)
+        if row.lease_owner is None
+        else plan(row, now, unclaimed=False, spans=in_call(row.last_started_at))
+        for row in rows
+    ]
+    cursor.execute(
+        f"UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}"
+        f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}) AS p(id, {PLAN_COLUMNS}) WHERE e.id = p.id",
+        [[row.id for row in rows], *plan_arrays(rows, decisions)],
+    )
+    cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
     return {row.id: decision for row, decision in zip(rows, decisions, strict=True)}

@@ -13,6 +13,7 @@ from accounts.models import ApiKey, User
 from cronicorn.runtime.clock import database_now
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.slots import Slot, upcoming_slots
+from scheduling.plan.interval import anchor_of
 
 COUNT_CAP = 10_000
 LIVE_FOR = timedelta(seconds=60)
@@ -108,8 +109,16 @@ def endpoint_slots(endpoint: Endpoint) -> list[Slot]:
     )
 
 
-def schedule_slots(schedule: Mapping[str, Any], *, now: datetime) -> list[Slot]:
-    """The first ten slots of a schedule that `jobs.validation.clean_schedule` has passed, if it were saved at `now`."""
+def schedule_slots(schedule: Mapping[str, Any], *, now: datetime, current: Endpoint | None = None) -> list[Slot]:
+    """The first ten slots of a schedule that `jobs.validation.clean_schedule` has passed, if it were saved at `now`.
+
+    `current` is the endpoint that it is for, None for a new one: what an edit leaves alone does not move the grid.
+    """
+    anchor_at, after = anchor_of(schedule["starts_at"], now), now
+    if current is not None:
+        if all(schedule[name] == getattr(current, name) for name in ("baseline_interval_ms", "starts_at")):
+            anchor_at = current.anchor_at
+        after = max(now, current.last_slot_at or now)
     return upcoming_slots(
         interval_ms=schedule["baseline_interval_ms"],
         cron=schedule["baseline_cron"],
@@ -117,8 +126,8 @@ def schedule_slots(schedule: Mapping[str, Any], *, now: datetime) -> list[Slot]:
         timezone=schedule["timezone"],
         starts_at=schedule["starts_at"],
         ends_at=schedule["ends_at"],
-        anchor_at=now,
-        after=now,
+        anchor_at=anchor_at,
+        after=after,
     )
 
 

@@ -174,13 +174,14 @@ def run_now(*, endpoint_id: UUID, by: UUID) -> Endpoint:
 
 
 def reset_failures(*, endpoint_id: UUID) -> Endpoint:
-    """Clears the streak of failures and starts the interval's grid anew from now."""
+    """Clears the streak of failures; the interval's grid begins anew from now, unless `starts_at` anchors it."""
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         old = row_of(endpoint)
         endpoint.failure_count = endpoint.loss_count = endpoint.retries_used = 0
         endpoint.retry_at = endpoint.retry_slot_at = endpoint.retry_attempt = None
-        endpoint.anchor_at = now
+        if endpoint.starts_at is None:
+            endpoint.anchor_at = now
         follow_change(endpoint, old, now)
     return endpoint
 

@@ -73,25 +73,34 @@ def clean_endpoint(
     return cleaned
 
 
-def clean_schedule(values: Values, *, now: datetime) -> Clean:
-    """The schedule columns alone, all of them, for a preview. Raises InvalidInputError with every fault."""
+def clean_schedule(values: Values, *, now: datetime, current: Endpoint | None = None) -> Clean:
+    """The schedule columns alone, all of them, for a preview. Raises InvalidInputError with every fault.
+
+    `current` is the endpoint that they are for: what it has already may lie in the past.
+    """
     names = (*BASELINES, "timezone", "starts_at", "ends_at")
     given = _with_defaults({**dict.fromkeys(names), **values})
     cleaned, faults = _clean_fields(given, {name: _CLEANERS[name] for name in names})
-    _raise_if(faults + _further_faults(faults, _joint_faults(_Merged(cleaned), cleaned, True, now)))
+    _raise_if(faults + _further_faults(faults, _joint_faults(_Merged(cleaned, before=current), cleaned, True, now)))
     return cleaned
 
 
 class _Merged:
     """The endpoint as it would stand: changes over the current row."""
 
-    def __init__(self, values: Clean, current: Endpoint | None = None) -> None:
+    def __init__(self, values: Clean, current: Endpoint | None = None, before: Endpoint | None = None) -> None:
         self._values, self._current = values, current
+        self._before = before or current
 
     def __getitem__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
         return getattr(self._current, name) if self._current is not None else _DEFAULTS.get(name)
+
+    def new_value(self, name: str) -> Any:
+        """The value where the input sets one that differs from what is stored, else None."""
+        value = self._values.get(name)
+        return None if self._before is not None and value == getattr(self._before, name) else value
 
 
 def _merge(cleaned: Clean, given: Values, current: Endpoint | None) -> _Merged:
@@ -144,8 +153,13 @@ def _joint_faults(merged: _Merged, changed: Clean, creating: bool, now: datetime
     starts_at, ends_at, once_at = merged["starts_at"], merged["ends_at"], merged["run_once_at"]
     if starts_at is not None and ends_at is not None and starts_at >= ends_at:
         faults.append(Fault("ends_at", "window", "The schedule must end after it starts."))
+    new_end = merged.new_value("ends_at")
+    if new_end is not None and new_end < now - PAST_TOLERANCE:
+        remedy = "Give a later time or none; to stop the endpoint, pause or archive it."
+        faults.append(Fault("ends_at", "in_the_past", f"This end has passed, so nothing would run. {remedy}"))
     if once_at is not None:
-        if changed.get("run_once_at") is not None and once_at < now - PAST_TOLERANCE:
+        new_once = merged.new_value("run_once_at")
+        if new_once is not None and new_once < now - PAST_TOLERANCE:
             faults.append(Fault("run_once_at", "in_the_past", "Give a time in the future."))
         if (starts_at is not None and once_at < starts_at) or (ends_at is not None and once_at >= ends_at):
             faults.append(Fault("run_once_at", "window", "The one run lies outside startsAt and endsAt."))

@@ -204,7 +204,9 @@ class EndpointAdmin(ServiceModelAdmin):
 
     def preview_view(self, request: HttpRequest) -> JsonResponse:
         """The next slots of what is being typed, as JSON."""
-        return JsonResponse(preview_slots(request.GET.dict(), current_time()))
+        values = request.GET.dict()
+        current = self.owned_object(request, values["endpoint"]) if values.get("endpoint") else None
+        return JsonResponse(preview_slots(values, current_time(), current))
 
     def live_view(self, request: HttpRequest, object_id: Any) -> JsonResponse:
         """The parts of the page that change by themselves, as they look now."""

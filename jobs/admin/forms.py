@@ -98,10 +98,13 @@ class EndpointForm(ServiceForm):
         required=False,
         max_length=64,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "UTC", "list": "cc-zones", "autocomplete": "off"}),
-        help_text="An IANA name, as Europe/Berlin. The cron expression is read in it.",
+        help_text="An IANA name, as Europe/Berlin. A cron expression is read in it; an interval of whole days with a "
+        "start keeps its time of day in it.",
     )
     run_once_at = UtcField(label="At (UTC)", required=False)
-    starts_at = UtcField(label="Not before (UTC)", required=False)
+    starts_at = UtcField(
+        label="Not before (UTC)", required=False, help_text="An interval counts from here: this is its first slot."
+    )
     ends_at = UtcField(label="Not after (UTC)", required=False)
     jitter_ms = DurationField(
         label="Spread over", required=False, help_text="Starts each slot later by a fixed part of this, at most 24 h."

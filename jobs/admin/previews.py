@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from jobs.admin.fields import DurationField, UtcField
 from jobs.errors import InvalidInputError
+from jobs.models import Endpoint
 from jobs.selectors import schedule_slots
+from jobs.slots import schedule_warnings
 from jobs.validation import clean_schedule
+from scheduling.cron import zones
 
 _BASELINES: dict[str, tuple[str, forms.Field]] = {
     "interval": ("baseline_interval_ms", DurationField()),
@@ -22,20 +24,21 @@ _BASELINES: dict[str, tuple[str, forms.Field]] = {
 _WINDOW: dict[str, forms.Field] = {"starts_at": UtcField(required=False), "ends_at": UtcField(required=False)}
 
 
-def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """The next ten slots by the clock of the zone and in UTC, if it were saved now; or the first fault and its field.
+def preview_slots(values: Mapping[str, str], now: datetime, current: Endpoint | None = None) -> dict[str, Any]:
+    """The next ten slots by the clock of the zone and in UTC, with warnings; or the first fault and its field.
 
-    `values` are the texts of the form's fields.
+    `values` are the texts of the form's fields, `current` is the endpoint that is edited.
     """
     column, field = _BASELINES.get(values.get("baseline_kind", ""), _BASELINES["interval"])
     schedule: dict[str, Any] = {"timezone": values.get("timezone", "").strip() or "UTC"}
     try:
         for name, typed in {column: field, **_WINDOW}.items():
-            current = name
+            typing = name
             schedule[name] = typed.clean(values.get(name, ""))
-        slots = schedule_slots(clean_schedule(schedule, now=now), now=now)
+        cleaned = clean_schedule(schedule, now=now, current=current)
+        slots = schedule_slots(cleaned, now=now, current=current)
     except ValidationError as error:
-        return {"field": current, "fault": " ".join(error.messages)}
+        return {"field": typing, "fault": " ".join(error.messages)}
     except InvalidInputError as error:
         return {"field": error.faults[0].field, "fault": error.faults[0].message}
     return {
@@ -43,10 +46,12 @@ def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
         "slots": [
             {"at": slot.at.isoformat(), "utc": f"{slot.at:%Y-%m-%d %H:%M:%S}", "local": slot.local} for slot in slots
         ],
+        "warnings": [warning.text for warning in schedule_warnings(cleaned["baseline_cron"])],
     }
 
 
 @cache
 def zone_names() -> tuple[str, ...]:
     """The zones to choose from: those named after places, and UTC. Others that are accepted may be typed."""
-    return ("UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/")))
+    placed = (name for name in zones.zone_names() if "/" in name and not name.startswith("Etc/"))
+    return ("UTC", *placed)

@@ -12,6 +12,7 @@ from django.db.models import Q
 from cronicorn.runtime.clock import database_now
 from jobs.models import Endpoint, Run
 from scheduling.cron.cadence import CronError, parse_cadence
+from scheduling.plan.interval import Interval
 
 RECENT_RUNS = 20
 MAX_SLOTS = 200
@@ -116,19 +117,16 @@ def _proposal_label(proposal: Any) -> str:
 
 def baseline_slots(endpoint: Endpoint, since: datetime, until: datetime) -> list[datetime]:
     """The slots of the user's own schedule in [since, until); the first `MAX_SLOTS` of them."""
-    if endpoint.baseline_interval_ms is not None:
-        step = timedelta(milliseconds=endpoint.baseline_interval_ms)
-        first = endpoint.anchor_at + -((endpoint.anchor_at - since) // step) * step
-        first = first if first >= since else first + step
-        count = min(MAX_SLOTS, max(0, -((first - until) // step)))
-        slots = [first + number * step for number in range(count)]
-        return [slot for slot in slots if since <= slot < until and slot > endpoint.created_at]
     if endpoint.run_once_at is not None:
         return [endpoint.run_once_at] if since <= endpoint.run_once_at < until else []
+    before = since - timedelta(microseconds=1)
     try:
-        slots = parse_cadence(endpoint.baseline_cron or "", endpoint.timezone).slots_after(
-            since - timedelta(microseconds=1), MAX_SLOTS
-        )
+        if endpoint.baseline_interval_ms is not None:
+            grid = Interval.of(endpoint.baseline_interval_ms, endpoint.anchor_at, endpoint.starts_at, endpoint.timezone)
+            slots = grid.slots_after(before, min(MAX_SLOTS, max(0, -((since - until) // grid.step)) + 1))
+        else:
+            slots = parse_cadence(endpoint.baseline_cron or "", endpoint.timezone).slots_after(before, MAX_SLOTS)
     except CronError:
         return []
-    return [slot for slot in slots if slot < until and slot > endpoint.created_at]
+    begin = endpoint.starts_at or since
+    return [slot for slot in slots if begin <= slot < until and slot > endpoint.created_at]

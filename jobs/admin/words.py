@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from scheduling.plan.interval import is_local
 from scheduling.plan.wording import duration_words
 
 NOTHING = "\u2013"
@@ -102,7 +103,9 @@ def moment(instant: datetime | None, now: datetime) -> SafeString:
 def schedule_words(endpoint: Any) -> str:
     """The baseline in words: `every 5 min`, `cron */5 * * * * (UTC)`, `once at ...`."""
     if endpoint.baseline_interval_ms is not None:
-        return f"every {duration_words(endpoint.baseline_interval_ms)}"
+        every = f"every {duration_words(endpoint.baseline_interval_ms)}"
+        local = is_local(endpoint.baseline_interval_ms, endpoint.anchor_at, endpoint.starts_at, endpoint.timezone)
+        return f"{every} ({endpoint.timezone})" if local else every
     if endpoint.baseline_cron is not None:
         return f"cron {endpoint.baseline_cron} ({endpoint.timezone})"
     return f"once at {utc_words(endpoint.run_once_at)}"

@@ -5,11 +5,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import ApiKey
 from jobs.api.fields import JsonField, WrittenField
 from jobs.models import Endpoint, Job, Run, RunResponse
+from jobs.slots import schedule_warnings
 
 EXCERPT_LENGTH = 16_384
 
@@ -48,6 +50,15 @@ class DecisionOutput(serializers.Serializer[Mapping[str, Any]]):
     sentence = serializers.CharField()
     candidates = CandidateOutput(many=True)
     inputs = JsonField()
+
+
+class WarningOutput(serializers.Serializer[Any]):
+    """What may not be expected of a schedule that is accepted: `gaps` are the different ones, in `unit`."""
+
+    code = serializers.CharField()
+    text = serializers.CharField()
+    unit = serializers.CharField()
+    gaps = serializers.ListField(child=serializers.IntegerField())
 
 
 class EndpointOutput(serializers.Serializer[Endpoint]):
@@ -101,6 +112,12 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     archivedAt = serializers.DateTimeField(source="archived_at")
+    warnings = serializers.SerializerMethodField()
+
+    @extend_schema_field(WarningOutput(many=True))
+    def get_warnings(self, endpoint: Endpoint) -> Any:
+        """The warnings of its schedule."""
+        return WarningOutput(schedule_warnings(endpoint.baseline_cron), many=True).data
 
 
 class RunOutput(serializers.Serializer[Run]):
@@ -192,6 +209,7 @@ class ScheduleOutput(serializers.Serializer[Mapping[str, Any]]):
     decision = DecisionOutput()
     timezone = serializers.CharField()
     slots = SlotOutput(many=True)
+    warnings = WarningOutput(many=True)
 
 
 class PreviewOutput(serializers.Serializer[Mapping[str, Any]]):
@@ -199,6 +217,7 @@ class PreviewOutput(serializers.Serializer[Mapping[str, Any]]):
 
     timezone = serializers.CharField()
     slots = SlotOutput(many=True)
+    warnings = WarningOutput(many=True)
 
 
 class HealthOutput(serializers.Serializer[Mapping[str, Any]]):

@@ -11,6 +11,7 @@ from jobs import selectors
 from jobs.api.base import ApiView, cut, described, show
 from jobs.api.inputs import RunQuery, ScheduleInput
 from jobs.api.outputs import PreviewOutput, RunDetailOutput, RunPage, ScheduleOutput
+from jobs.slots import schedule_warnings
 from jobs.validation import clean_schedule
 
 
@@ -49,6 +50,7 @@ class ScheduleView(ApiView):
                 "decision": endpoint.next_decision,
                 "timezone": endpoint.timezone,
                 "slots": selectors.endpoint_slots(endpoint),
+                "warnings": schedule_warnings(endpoint.baseline_cron),
             },
         )
 
@@ -65,4 +67,5 @@ class PreviewView(ApiView):
             now = database_now(cursor)
         schedule = clean_schedule(self.read(ScheduleInput), now=now)
         slots = selectors.schedule_slots(schedule, now=now)
-        return show(PreviewOutput, {"timezone": schedule["timezone"], "slots": slots})
+        warnings = schedule_warnings(schedule["baseline_cron"])
+        return show(PreviewOutput, {"timezone": schedule["timezone"], "slots": slots, "warnings": warnings})

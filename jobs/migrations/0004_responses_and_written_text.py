@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0002_uncalled_slots"),
+        ("jobs", "0003_zone_rules"),
     ]
 
     operations = [

@@ -4,6 +4,7 @@ from jobs.models.endpoint import Author, BaselineKind, Endpoint, EndpointStatus,
 from jobs.models.job import Job, JobStatus
 from jobs.models.run import Run, RunResponse, RunStatus
 from jobs.models.worker import WorkerHeartbeat, WorkerKind
+from jobs.models.zones import ZoneRules
 
 __all__ = [
     "Author",
@@ -19,4 +20,5 @@ __all__ = [
     "WorkerHeartbeat",
     "WorkerKind",
     "WorkerLossPolicy",
+    "ZoneRules",
 ]

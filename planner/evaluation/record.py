@@ -98,7 +98,8 @@ def _names(endpoints: Sequence[Endpoint]) -> dict[UUID, str]:
 def _member(endpoint: Endpoint, name: str, chosen: Endpoint, begin: datetime, last_slot_at: datetime | None) -> Member:
     columns: dict[str, Any] = {column: getattr(endpoint, column) for column in _COLUMNS}
     interval_ms = endpoint.baseline_interval_ms
-    if interval_ms is not None:
+    # A grid that the owner anchored begins with its window.
+    if interval_ms is not None and endpoint.anchor_at != endpoint.starts_at:
         interval = timedelta(milliseconds=interval_ms)
         # An anchor of later has the same grid before it.
         back = max(-((begin - endpoint.anchor_at) // interval), 0) * interval

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from scheduling.cron.cadence import Cadence
-from scheduling.plan.governor import grid_slot_after
+from scheduling.plan.interval import Interval
 
 TICK = timedelta(microseconds=1)
 MILLISECOND = timedelta(milliseconds=1)
@@ -42,34 +42,32 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The owner's own schedule: exactly one of `interval_ms`, `cadence` and `run_once_at` is set."""
+    """The owner's own schedule: exactly one of `interval`, `cadence` and `run_once_at` is set."""
 
-    anchor_at: datetime
-    interval_ms: int | None = None
+    interval: Interval | None = None
     cadence: Cadence | None = None
     run_once_at: datetime | None = None
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The first slot strictly after an instant; None where there is no further one."""
-        if self.interval_ms is not None:
-            return grid_slot_after(self.anchor_at, timedelta(milliseconds=self.interval_ms), instant)
+        if self.interval is not None:
+            return self.interval.next_after(instant)
         if self.cadence is not None:
             return self.cadence.next_after(instant)
         return self.run_once_at if self.run_once_at is not None and self.run_once_at > instant else None
 
     def count(self, begin: datetime, end: datetime) -> int:
         """How many slots lie in [begin, end)."""
-        if self.interval_ms is not None:
-            interval = timedelta(milliseconds=self.interval_ms)
-            return (end - TICK - self.anchor_at) // interval - (begin - TICK - self.anchor_at) // interval
+        if self.interval is not None:
+            return self.interval.count_between(begin - TICK, end - TICK)
         if self.cadence is not None:
             return self.cadence.count_between(begin - TICK, end - TICK, limit=_MOST_SLOTS)
         return int(self.run_once_at is not None and begin <= self.run_once_at < end)
 
     def gap_after(self, instant: datetime) -> timedelta | None:
         """The time from one slot to the next, for cron that of the two slots after an instant; None where runs once."""
-        if self.interval_ms is not None:
-            return timedelta(milliseconds=self.interval_ms)
+        if self.interval is not None:
+            return self.interval.step
         first = self.next_after(instant)
         second = None if first is None else self.next_after(first)
         return None if first is None or second is None else second - first
@@ -229,10 +227,10 @@ def _would_be_next(life: HintLife, after: datetime) -> datetime | None:
         return life.run_at if slot is None else min(slot, life.run_at)
     if own.kind is HintKind.INTERVAL:
         first, interval = _would_start(life)
-        at = first if after < first else grid_slot_after(first, interval, after)
+        at = first if after < first else Interval(interval, first).next_after(after)
         if at < own.ended_at:
             return at
-    elif baseline.interval_ms is not None and after < own.ended_at:
+    elif baseline.interval is not None and after < own.ended_at:
         # An interval goes on at the end of a pause, cron at its next slot.
         return own.ended_at
     return baseline.next_after(max(after, own.ended_at - TICK))

@@ -15,6 +15,7 @@ from cronicorn.logging import Event, log_event
 from planner.models import Cause
 from planner.scoring.scorecard import Baseline, Change, HintKind, HintLife, Stretch, score
 from scheduling.cron.cadence import parse_cadence
+from scheduling.plan.interval import Interval
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 _ENDED = """
 SELECT p.id, p.endpoint_id, p.tool, p.status = 'shadow' AS shadow, p.arguments, life.began_at, life.ended_at,
        COALESCE(p.ended_by, 'expired') AS ended_by,
-       e.anchor_at, e.baseline_interval_ms, e.baseline_cron, e.timezone, e.run_once_at, e.ends_at
+       e.anchor_at, e.baseline_interval_ms, e.baseline_cron, e.timezone, e.run_once_at, e.ends_at, e.starts_at
 FROM proposals p
 JOIN job_endpoints e ON e.id = p.endpoint_id
 CROSS JOIN LATERAL (
@@ -218,6 +219,7 @@ class _Ended:
     timezone: str
     run_once_at: datetime | None
     ends_at: datetime | None
+    starts_at: datetime | None
 
     @property
     def end(self) -> datetime:
@@ -264,8 +266,11 @@ def _life(item: _Ended, runs: _Runs, earlier: Sequence[Stretch]) -> HintLife:
         ),
         ended_by=item.ended_by,
         baseline=Baseline(
-            anchor_at=item.anchor_at,
-            interval_ms=item.interval_ms,
+            interval=(
+                None
+                if item.interval_ms is None
+                else Interval.of(item.interval_ms, item.anchor_at, item.starts_at, item.timezone)
+            ),
             cadence=None if item.cron is None else parse_cadence(item.cron, item.timezone),
             run_once_at=item.run_once_at,
         ),

@@ -1,7 +1,7 @@
 """When a cron expression fires in a zone: pure, exact across changes of the clock, and never twice for one slot.
 
-croniter finds the calendar days; the time of day and the zone are ours. The time line is cut into segments of constant
-UTC offset, and wall-clock times are matched within each:
+croniter finds the plain calendar days, `monthdays` those of `15W`, `LW` and `L-3`; the time of day and the zone are
+ours. The time line is cut into segments of constant UTC offset, and wall-clock times are matched within each:
 
 * a job of fixed times (neither minute nor hour begins with `*`) never goes back on the wall clock: what a segment
   repeats is passed over, and what was skipped before it collapses into its first instant;
@@ -22,7 +22,9 @@ from typing import Self
 
 from croniter import croniter
 
-from scheduling.cron.cronspec import CronError, CronSpec, parse_expression
+from scheduling.cron.cronspec import CronSpec, parse_expression
+from scheduling.cron.fields import CronError
+from scheduling.cron.monthdays import MonthDays
 from scheduling.cron.zones import HORIZON_YEARS, Segment, check_timezone, segments_back, segments_from
 
 __all__ = ["Cadence", "CronError", "check_timezone", "parse_cadence"]
@@ -31,6 +33,8 @@ _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 _EARLIEST, _LATEST = datetime(1, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001
 _EVERY_DAY = ("0 0 * * *",)
+# Days that match: a croniter expression for midnight, or days that croniter does not know.
+_Days = str | MonthDays
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +137,12 @@ class _Pattern:
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
-    days: tuple[str, ...]
+    days: tuple[_Days, ...]
     fixed_time: bool
 
     @classmethod
     def of(cls, spec: CronSpec) -> Self:
-        days = _day_expressions(spec)
+        days = _matching_days(spec)
         if not _fires_in_every_horizon(days):
             raise CronError(
                 f"This expression does not fire in every {HORIZON_YEARS} years; choose a day that its months have.",
@@ -195,14 +199,24 @@ class _Pattern:
         return whole * len(self.minutes) + begun
 
 
+def _matching_days(spec: CronSpec) -> tuple[_Days, ...]:
+    """The matching days; those of any of the parts match."""
+    unknown: list[_Days] = []
+    if any(offset for offset in spec.days_before_last) or spec.nearest_weekdays or spec.last_weekday:
+        unknown.append(MonthDays.of(spec))
+    if unknown and spec.both_days and not spec.days and 0 not in spec.days_before_last:
+        return tuple(unknown)
+    return (*_day_expressions(spec), *unknown)
+
+
 def _day_expressions(spec: CronSpec) -> tuple[str, ...]:
-    """The matching days as croniter expressions for midnight, any of which may match.
+    """The matching days that croniter knows as its expressions for midnight, any of which may match.
 
     Each is a plain intersection. croniter cannot be trusted with the union of a day of month and a `#`, and refuses
     plain weekdays beside a `#`.
     """
-    numbers = sorted(spec.days)
-    day = "*" if len(numbers) == 31 else ",".join([*map(str, numbers), *(["l"] if spec.last_day else [])])
+    numbers = [*map(str, sorted(spec.days)), *(["l"] if 0 in spec.days_before_last else [])]
+    day = "*" if len(spec.days) == 31 else ",".join(numbers)
     month = "*" if len(spec.months) == 12 else ",".join(map(str, sorted(spec.months)))
     marked = [f"{weekday}#{nth}" for weekday, nth in sorted(spec.nth_weekdays)]
     marked += [f"L{weekday}" for weekday in sorted(spec.last_weekdays)]
@@ -210,11 +224,12 @@ def _day_expressions(spec: CronSpec) -> tuple[str, ...]:
     weekdays = ["*"] if len(plain) == 7 else [",".join(texts) for texts in (plain, marked) if texts]
     if spec.both_days:
         return tuple(f"0 0 {day} {month} {weekday}" for weekday in weekdays)
-    return (f"0 0 {day} {month} *", *(f"0 0 * {month} {weekday}" for weekday in weekdays))
+    by_day = [f"0 0 {day} {month} *"] if day else []
+    return (*by_day, *(f"0 0 * {month} {weekday}" for weekday in weekdays))
 
 
 @lru_cache(maxsize=1024)
-def _fires_in_every_horizon(days: tuple[str, ...]) -> bool:
+def _fires_in_every_horizon(days: tuple[_Days, ...]) -> bool:
     """Whether the years with a match are never more than 8 apart, over the 400 years after which the calendar repeats.
 
     A year has one of 14 shapes (leap or not, weekday of its first day), all of which occur in 2000 to 2027.
@@ -234,24 +249,26 @@ def _shape(year: int) -> tuple[bool, int]:
 
 
 @lru_cache(maxsize=16_384)
-def _first_day(days: tuple[str, ...], start: date) -> date | None:
+def _first_day(days: tuple[_Days, ...], start: date) -> date | None:
     """The first matching day from a date on; None within 8 years."""
     if days == _EVERY_DAY:
         return start
-    return min(filter(None, (_search(text, start, back=False) for text in days)), default=None)
+    return min(filter(None, (_search(part, start, back=False) for part in days)), default=None)
 
 
 @lru_cache(maxsize=16_384)
-def _last_day(days: tuple[str, ...], start: date) -> date | None:
+def _last_day(days: tuple[_Days, ...], start: date) -> date | None:
     """The last matching day up to a date; None within 8 years."""
     if days == _EVERY_DAY:
         return start
-    return max(filter(None, (_search(text, start, back=True) for text in days)), default=None)
+    return max(filter(None, (_search(part, start, back=True) for part in days)), default=None)
 
 
-def _search(text: str, start: date, *, back: bool) -> date | None:
+def _search(days: _Days, start: date, *, back: bool) -> date | None:
+    if isinstance(days, MonthDays):
+        return days.last_until(start) if back else days.first_from(start)
     # croniter keeps its position in itself: a copy for each search keeps threads apart.
-    finder = copy.copy(_finder(text))
+    finder = copy.copy(_finder(days))
     midnight = datetime.combine(start, time())
     try:
         if back:

@@ -1,92 +1,65 @@
 """Reads a five-field cron expression strictly into sets of numbers, or says which character is wrong.
 
-The grammar is Vixie cron's, narrowed to what has one meaning everywhere:
+The grammar is Vixie cron's, with the additions of others that have one meaning everywhere:
 
 * five fields (minute, hour, day of month, month, day of week) parted by spaces or tabs; no other white space;
 * `*`, `7`, `1-5`, lists of these, and a step on each: `*/5`, `1-30/5`, and `5/15`, which means `5-59/15`;
-* month and weekday names of three letters in any case; Sunday is 0, 7 or SUN; `5-7` reaches Sunday;
-* a range runs upwards (`FRI-MON` is refused) and a step is no larger than its field (`*/90` is refused);
-* `L` in the day of month: the last day; `5L` or `FRIL` in the day of week: the last Friday; `MON#2`: the second Monday;
-* `@hourly @daily @weekly @monthly @yearly`.
+* month and weekday names of three letters in any case; Sunday is 0, 7 or SUN;
+* a range runs upwards; only weekdays may pass the end of the week, as `FRI-MON`; a step is no larger than its field;
+* `?` alone in a day field: any day;
+* in the day of month `L` (the last day), `L-3` (the third before it), `15W` (the weekday, Monday to Friday, nearest to
+  the 15th in its month) and `LW` (the last weekday);
+* in the day of week `5L` or `FRIL` (the last Friday) and `MON#2` (the second Monday);
+* `@hourly @daily @midnight @weekly @monthly @yearly @annually`.
+
+`docs/cron.md` says the same to users.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Code = Literal["invalid_cron", "invalid_timezone", "never_fires"]
+from scheduling.cron.fields import DAY, HOUR, MACROS, MINUTE, MONTH, WEEKDAY, Code, CronError, CronField
+from scheduling.cron.remedies import (
+    Token,
+    after_macro,
+    check_form,
+    misfit,
+    out_of_range,
+    runs_backwards,
+    step_too_large,
+    too_few,
+    too_many,
+    unknown_macro,
+)
+
+__all__ = ["MAX_LENGTH", "Code", "CronError", "CronSpec", "parse_expression"]
 
 MAX_LENGTH = 200
-
-MACROS = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-}
-
-_MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-_MONTHS = dict(zip(_MONTH_NAMES, range(1, 13), strict=True))
-_WEEKDAYS = dict(zip(_WEEKDAY_NAMES, range(7), strict=True))
+_LATEST_BEFORE_LAST = 30
 _SPACES = " \t"
-
-
-class CronError(ValueError):
-    """A cron expression or zone that is refused; its text names the fault and the remedy.
-
-    `position` is a 0-based index into the expression: its length where something is missing at the end, None where the
-    fault is not in one place.
-    """
-
-    def __init__(self, message: str, *, code: Code = "invalid_cron", position: int | None = None) -> None:
-        super().__init__(message)
-        self.code: Code = code
-        self.position = position
 
 
 @dataclass(frozen=True, slots=True)
 class CronSpec:
-    """What an expression allows, as sorted numbers and sets; a weekday is 0 (Sunday) to 6."""
+    """What an expression allows, as sorted numbers and sets; a weekday is 0 (Sunday) to 6.
+
+    `days_before_last` counts back from the last day of the month, which is 0. `nearest_weekdays` are days of the month
+    that stand for the nearest Monday to Friday in their month; `last_weekday` for its last one.
+    """
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days: frozenset[int]
-    last_day: bool
+    days_before_last: frozenset[int]
+    nearest_weekdays: frozenset[int]
+    last_weekday: bool
     months: frozenset[int]
     weekdays: frozenset[int]
     nth_weekdays: frozenset[tuple[int, int]]
     last_weekdays: frozenset[int]
     fixed_time: bool  # neither the minute nor the hour begins with `*`
     both_days: bool  # day of month and day of week must both match; False: either does
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    title: str
-    low: int
-    high: int
-    names: dict[str, int]
-
-    @property
-    def size(self) -> int:
-        return self.high - self.low + 1
-
-
-_MINUTE = _Field("minute", 0, 59, {})
-_HOUR = _Field("hour", 0, 23, {})
-_DAY = _Field("day of month", 1, 31, {})
-_MONTH = _Field("month", 1, 12, _MONTHS)
-_WEEKDAY = _Field("day of week", 0, 6, _WEEKDAYS)
-
-_HINTS = {
-    "?": "write * for any day",
-    "H": "choose a number: hashed times are not supported",
-    "R": "choose a number: random times are not supported",
-    "W": "nearest weekdays are not supported: name the days",
-    "L": "L stands alone in the day of month, and after a weekday (FRIL) in the day of week",
-}
 
 
 def parse_expression(expression: str) -> CronSpec:
@@ -99,63 +72,80 @@ def parse_expression(expression: str) -> CronSpec:
                 f"Character {character!a} is not allowed; use plain letters and digits, and spaces between fields.",
                 position=position,
             )
-    fields = [(match.group(), match.start()) for match in re.finditer(r"\S+", expression)]
-    if not fields:
+    tokens = split_fields(expression)
+    if not tokens:
         raise CronError("The cron expression is empty; write five fields such as 0 9 * * MON-FRI.")
-    if fields[0][0].startswith("@"):
-        return _parse_macro(fields)
-    if len(fields) > 5:
-        raise CronError(
-            f"Five fields are expected and {len(fields)} were given; seconds and years are not supported.",
-            position=fields[5][1],
-        )
-    if len(fields) < 5:
-        raise CronError(
-            "Five fields are expected (minute, hour, day of month, month, day of week) "
-            f"and only {len(fields)} given; add the missing ones.",
-            position=len(expression.rstrip()),
-        )
-    return _parse_fields(fields)
+    check_form(expression, tokens)
+    if tokens[0][0].startswith("@"):
+        return _parse_macro(tokens)
+    if len(tokens) > 5:
+        raise too_many(tokens, _fits)
+    if len(tokens) < 5:
+        raise too_few(expression, tokens)
+    return _parse_fields(tokens)
 
 
-def _parse_macro(fields: list[tuple[str, int]]) -> CronSpec:
-    word, position = fields[0]
+def split_fields(expression: str) -> list[Token]:
+    """The fields, each with its position."""
+    return [(match.group(), match.start()) for match in re.finditer(r"\S+", expression)]
+
+
+def _fits(tokens: Sequence[Token]) -> bool:
+    try:
+        _parse_fields(tokens)
+    except CronError:
+        return False
+    return True
+
+
+def _parse_macro(tokens: Sequence[Token]) -> CronSpec:
+    word = tokens[0][0]
     if word.lower() not in MACROS:
-        raise CronError(f"{word} is not known; use {', '.join(MACROS)} or five fields.", position=position)
-    if len(fields) > 1:
-        raise CronError(f"{word} stands alone; remove what follows it.", position=fields[1][1])
+        raise unknown_macro(tokens)
+    if len(tokens) > 1:
+        raise after_macro(word, tokens[1])
     return parse_expression(MACROS[word.lower()])
 
 
-def _parse_fields(fields: list[tuple[str, int]]) -> CronSpec:
-    (minute, minute_at), (hour, hour_at), (day, day_at), (month, month_at), (weekday, weekday_at) = fields
+def _parse_fields(tokens: Sequence[Token]) -> CronSpec:
+    (minute, minute_at), (hour, hour_at), (day, day_at), (month, month_at), (weekday, weekday_at) = tokens
+    day, weekday = ("*" if text == "?" else text for text in (day, weekday))
     days: set[int] = set()
-    last_day = False
+    days_before_last: set[int] = set()
+    nearest_weekdays: set[int] = set()
+    last_weekday = False
     weekdays: set[int] = set()
     nth_weekdays: set[tuple[int, int]] = set()
     last_weekdays: set[int] = set()
 
-    minutes = {value for item, at in _items(_MINUTE, minute, minute_at) for value in _values(_MINUTE, item, at)}
-    hours = {value for item, at in _items(_HOUR, hour, hour_at) for value in _values(_HOUR, item, at)}
-    for item, at in _items(_DAY, day, day_at):
-        if item.upper() == "L":
-            last_day = True
+    minutes = {value for item, at in _items(MINUTE, minute, minute_at) for value in _values(MINUTE, item, at)}
+    hours = {value for item, at in _items(HOUR, hour, hour_at) for value in _values(HOUR, item, at)}
+    for item, at in _items(DAY, day, day_at):
+        upper = item.upper()
+        if upper == "LW":
+            last_weekday = True
+        elif back := re.fullmatch(r"L(?:-([0-9]{1,2}))?", upper):
+            days_before_last.add(_before_last(item, back[1], at))
+        elif near := re.fullmatch(r"([0-9]{1,2})W", upper):
+            nearest_weekdays.add(_value(DAY, near[1], at))
         else:
-            days.update(_values(_DAY, item, at))
-    months = {value for item, at in _items(_MONTH, month, month_at) for value in _values(_MONTH, item, at)}
-    for item, at in _items(_WEEKDAY, weekday, weekday_at):
+            days.update(_values(DAY, item, at))
+    months = {value for item, at in _items(MONTH, month, month_at) for value in _values(MONTH, item, at)}
+    for item, at in _items(WEEKDAY, weekday, weekday_at):
         name, mark, nth = item.partition("#")
         if mark:
-            nth_weekdays.add((_value(_WEEKDAY, name, at) % 7, _nth(nth, at + len(name) + 1)))
+            nth_weekdays.add((_one_weekday(name, at) % 7, _nth(name, nth, at + len(name) + 1)))
         elif re.fullmatch(r"[0-9]+[Ll]|[A-Za-z]{3}[Ll]", item):
-            last_weekdays.add(_value(_WEEKDAY, item[:-1], at) % 7)
+            last_weekdays.add(_value(WEEKDAY, item[:-1], at) % 7)
         else:
-            weekdays.update(_values(_WEEKDAY, item, at))
+            weekdays.update(_values(WEEKDAY, item, at))
     return CronSpec(
         minutes=tuple(sorted(minutes)),
         hours=tuple(sorted(hours)),
         days=frozenset(days),
-        last_day=last_day,
+        days_before_last=frozenset(days_before_last),
+        nearest_weekdays=frozenset(nearest_weekdays),
+        last_weekday=last_weekday,
         months=frozenset(months),
         weekdays=frozenset(weekdays),
         nth_weekdays=frozenset(nth_weekdays),
@@ -165,7 +155,7 @@ def _parse_fields(fields: list[tuple[str, int]]) -> CronSpec:
     )
 
 
-def _items(field: _Field, text: str, position: int) -> list[tuple[str, int]]:
+def _items(field: CronField, text: str, position: int) -> list[Token]:
     """The parts of a list, each with its position."""
     items = []
     for item in text.split(","):
@@ -176,8 +166,10 @@ def _items(field: _Field, text: str, position: int) -> list[tuple[str, int]]:
     return items
 
 
-def _values(field: _Field, item: str, position: int) -> set[int]:
+def _values(field: CronField, item: str, position: int) -> set[int]:
     """The numbers that `*`, `5`, `1-5` or one of these with a step stands for."""
+    if "?" in item or re.fullmatch(r"[0-9*/-]*[LWlw][0-9LWlw*/-]*", item):
+        raise CronError(misfit(field, item), position=position)
     span, slash, step_text = item.partition("/")
     step = _step(field, step_text, position + len(span) + 1) if slash else 1
     low_text, dash, high_text = span.partition("-")
@@ -186,55 +178,61 @@ def _values(field: _Field, item: str, position: int) -> set[int]:
     elif dash:
         low = _value(field, low_text, position)
         high = _value(field, high_text, position + len(low_text) + 1)
+        if low > high and field is WEEKDAY:
+            high += 7
         if low > high:
-            remedy = "; Sunday as the last day is 7" if field is _WEEKDAY else ""
-            raise CronError(
-                f"The {field.title} range {span} runs backwards; write it upwards, or as two ranges{remedy}.",
-                position=position,
-            )
+            raise CronError(runs_backwards(field, span, low, high), position=position)
     else:
         low = _value(field, span, position)
-        if field is _WEEKDAY:
+        if field is WEEKDAY:
             low %= 7
         high = field.high if slash else low
     values = range(low, high + 1, step)
-    return {value % 7 for value in values} if field is _WEEKDAY else set(values)
+    return {value % 7 for value in values} if field is WEEKDAY else set(values)
 
 
-def _value(field: _Field, text: str, position: int) -> int:
+def _value(field: CronField, text: str, position: int) -> int:
     """One number or name of a field; a weekday may be 7."""
     if text.isdigit():
         number = int(text)
-        high = 7 if field is _WEEKDAY else field.high
-        if not field.low <= number <= high:
-            raise CronError(f"The {field.title} is {field.low} to {high}, not {text}.", position=position)
+        if not field.low <= number <= field.highest_written:
+            raise CronError(out_of_range(field, text), position=position)
         return number
     if text.upper() in field.names:
         return field.names[text.upper()]
     if not text:
-        raise CronError(f"A {field.title} is missing here; write a number or *.", position=position)
-    hint = next((_HINTS[c] for c in text.upper() if c in _HINTS), None)
-    if field.names and text.isalpha() and len(text) > 1:
-        hint = f"names have three letters, {' '.join(field.names)}"
-    raise CronError(
-        f"{text} is not a {field.title}; {hint or f'write {field.low} to {field.high}, a range, a step or *'}.",
-        position=position,
-    )
+        raise CronError(
+            f"{field.article.capitalize()} {field.title} is missing here; write a number or *.", position=position
+        )
+    raise CronError(misfit(field, text), position=position)
 
 
-def _step(field: _Field, text: str, position: int) -> int:
+def _before_last(item: str, back: str | None, position: int) -> int:
+    """How many days before the last day of the month."""
+    if back is None:
+        return 0
+    if not 1 <= int(back) <= _LATEST_BEFORE_LAST:
+        raise CronError(misfit(DAY, item), position=position)
+    return int(back)
+
+
+def _one_weekday(text: str, position: int) -> int:
+    if "-" in text or "*" in text:
+        raise CronError(f"# takes one weekday, as in MON#2, not {text}.", position=position)
+    return _value(WEEKDAY, text, position)
+
+
+def _step(field: CronField, text: str, position: int) -> int:
     if not text.isdigit():
         raise CronError("A step is a whole number, as in */5.", position=position)
     step = int(text)
     if not 1 <= step <= field.size:
-        raise CronError(
-            f"A step of the {field.title} is 1 to {field.size}, not {text}: steps start again in each round.",
-            position=position,
-        )
+        raise CronError(step_too_large(field, text), position=position)
     return step
 
 
-def _nth(text: str, position: int) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 5:
-        raise CronError("After # comes the week of the month, 1 to 5, as in MON#2.", position=position)
-    return int(text)
+def _nth(name: str, text: str, position: int) -> int:
+    if text.isdigit() and 1 <= int(text) <= 5:
+        return int(text)
+    last = f"; the last one is {name.upper()}L" if text.upper() in ("L", "-1") else ""
+    raise CronError(f"After # comes the week of the month, 1 to 5, as in MON#2{last}.", position=position)

@@ -1,4 +1,7 @@
-"""Zones as stretches of constant UTC offset, and which zone names are accepted."""
+"""Zones as stretches of constant UTC offset, and which zone names are accepted.
+
+The rules are those that `cronicorn.runtime.zonedata` chose: the import of it makes sure that they are chosen.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,7 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-from scheduling.cron.cronspec import CronError
+from cronicorn.runtime.zonedata import rules_version
+from scheduling.cron.fields import CronError
+
+__all__ = ["HORIZON_YEARS", "Segment", "check_timezone", "instant_at", "rules_version", "zone_names"]
 
 HORIZON_YEARS = 8
 _FIRST_YEAR, _LAST_YEAR = 2, 9998
@@ -23,12 +29,30 @@ def check_timezone(name: str) -> ZoneInfo:
     raise CronError(f"{name[:40]!a} is not an IANA time zone; {remedy}", code="invalid_timezone")
 
 
+def zone_names() -> list[str]:
+    """All names that are accepted, in order."""
+    return sorted(_zones().values())
+
+
 @lru_cache(maxsize=1)
 def _zones() -> dict[str, str]:
     """The accepted zone names by their lower-case spelling, without placeholders and what depends on the machine."""
     refused = {"Factory", "localtime", "posixrules"}
     names = (name for name in available_timezones() if not name.startswith(("posix/", "right/")))
     return {name.lower(): name for name in names if name not in refused}
+
+
+def instant_at(zone: ZoneInfo, wall: datetime) -> datetime:
+    """When the clock of a zone shows a naive time, in UTC.
+
+    The first of two such instants; the first instant after the gap for a time that the clock skips.
+    """
+    instant = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None) == wall:
+        return instant
+    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    change = _change_between(zone, before.replace(tzinfo=None), instant.replace(tzinfo=None))
+    return change.replace(tzinfo=UTC)
 
 
 class Segment(NamedTuple):

@@ -207,7 +207,8 @@ SELECT s.id, c.id, c.owner_id, c.host, c.fence, c.next_slot_at, c.next_run_at, c
              ORDER BY k.created_at DESC, k.id DESC),
        c.schedule_changed_at, (c.next_decision -> 'uncalled')::text, c.started_before, c.slot_before,
        c.retries_before, c.consumed,
-       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms
+       c.baseline_interval_ms, c.anchor_at, c.baseline_cron, c.timezone, c.ends_at, c.misfire_grace_ms,
+       c.starts_at
 FROM claimed c JOIN jobs j ON j.id = c.job_id LEFT JOIN started s ON s.endpoint_id = c.id
 ORDER BY c.next_run_at
 """

@@ -11,6 +11,7 @@ from jobs.models import RunStatus
 from jobs.replan import PLAN_ARRAYS, PLAN_ASSIGNMENTS, PLAN_COLUMNS, PLAN_ROW_SELECT, plan, plan_arrays
 from scheduling.cron.cadence import Cadence, CronError, parse_cadence
 from scheduling.ledger.usedup import UsedUp, put_back
+from scheduling.plan.interval import Interval
 from scheduling.plan.row import OVERDUE_SOURCES, PlanRow
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 from scheduling.plan.uncalled import Cause, Uncalled, main_cause
@@ -26,6 +27,14 @@ class Grid:
     timezone: str
     ends_at: datetime | None
     grace_ms: int | None
+    starts_at: datetime | None
+
+    @property
+    def interval(self) -> Interval | None:
+        """The grid of the interval, None where there is none. Raises CronError where its zone cannot be read here."""
+        if self.interval_ms is None:
+            return None
+        return Interval.of(self.interval_ms, self.anchor_at, self.starts_at, self.timezone)
 
     @property
     def cadence(self) -> Cadence | None:
@@ -75,14 +84,13 @@ def judge(
             slot_at=slot_at,
             # What jitter or a pause adds to a slot is not lateness.
             now=now - (due_at - slot_at),
-            interval_ms=grid.interval_ms,
-            anchor_at=grid.anchor_at,
+            interval=grid.interval,
             cadence=grid.cadence,
             ends_at=grid.ends_at,
             grace_ms=grid.grace_ms,
         )
     except (ArithmeticError, ValueError):
-        # A row whose times no calendar holds must not fail the batch that it is in.
+        # A row whose times no calendar holds, or whose zone is not known here, must not fail the batch that it is in.
         return None
     return LateSlot(run_id, endpoint_id, tardy, used_up, uncalled) if tardy is not None else None
 

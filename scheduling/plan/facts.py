@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduling.cron.cadence import Cadence
+from scheduling.cron.zones import rules_version
 from scheduling.plan.decision import Source
+from scheduling.plan.interval import Interval, is_local
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -61,12 +63,14 @@ class EndpointFacts:
 
     Exactly one of `interval_ms`, `cadence` and `run_once_at` is set. `blocked` names what makes the endpoint not
     schedulable ("the endpoint is paused", "its job is archived"). `jitter` is the endpoint's own stable delay, added
-    to the slots of its baseline only. The schedule covers slots in [starts_at, ends_at).
+    to the slots of its baseline only. The schedule covers slots in [starts_at, ends_at). `timezone` is that of an
+    interval; a cadence has its own.
     """
 
     created_at: datetime
     anchor_at: datetime
     interval_ms: int | None = None
+    timezone: str = "UTC"
     cadence: Cadence | None = None
     run_once_at: datetime | None = None
     blocked: str | None = None
@@ -88,6 +92,10 @@ class EndpointFacts:
     overdue: Overdue | None = None
     schedule_changed_at: datetime | None = None
 
+    def grid(self, interval_ms: int) -> Interval:
+        """The grid of the interval. Raises CronError where it needs a zone that is not known."""
+        return Interval.of(interval_ms, self.anchor_at, self.starts_at, self.timezone)
+
     @property
     def is_done(self) -> bool:
         """Whether the one run of a run-once endpoint has been served."""
@@ -104,8 +112,12 @@ class EndpointFacts:
         values: dict[str, Any] = {"now": now.isoformat()}
         if self.cadence is not None:
             values["cron"], values["timezone"] = self.cadence.expression, self.cadence.timezone
+            if self.cadence.timezone != "UTC":
+                values["tzdata"] = rules_version()
         if self.interval_ms is not None:
             values["interval_ms"], values["anchor_at"] = self.interval_ms, self.anchor_at.isoformat()
+            if is_local(self.interval_ms, self.anchor_at, self.starts_at, self.timezone):
+                values["timezone"], values["tzdata"] = self.timezone, rules_version()
         if self.jitter:
             values["jitter_ms"] = self.jitter // _MILLISECOND
         if self.failure_count:

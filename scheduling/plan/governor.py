@@ -17,7 +17,6 @@ __all__ = [
     "Overdue",
     "Retry",
     "baseline_slot_after",
-    "grid_slot_after",
     "plan_next_run",
     "planner_floor_ms",
 ]
@@ -77,11 +76,6 @@ def plan_next_run(facts: EndpointFacts, now: datetime) -> Decision:
     )
 
 
-def grid_slot_after(anchor: datetime, interval: timedelta, after: datetime) -> datetime:
-    """The first instant of the grid `anchor + n * interval` strictly after the given one."""
-    return anchor + ((after - anchor) // interval + 1) * interval
-
-
 def baseline_slot_after(facts: EndpointFacts, after: datetime) -> tuple[datetime, datetime] | None:
     """The first slot of the baseline after an instant and after the last slot, and when its run is due.
 
@@ -137,22 +131,23 @@ def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> t
     if facts.starts_at is None or facts.starts_at < facts.anchor_at:
         after = max(after, facts.anchor_at)
     source = Source.BASELINE_INTERVAL
-    rule = f"Every {duration_words(interval_ms)} by the baseline"
+    grid = facts.grid(interval_ms)
+    clock = f" on the clock of {facts.timezone}" if grid.zone is not None else ""
+    rule = f"Every {duration_words(interval_ms)}{clock} by the baseline"
     if facts.failure_count:
         wanted_ms = interval_ms * 2 ** min(facts.failure_count, MAX_BACKOFF_DOUBLINGS)
         backoff_ms = wanted_ms
         if facts.max_interval_ms is not None:
             backoff_ms = min(wanted_ms, max(interval_ms, facts.max_interval_ms))
         last_slot = facts.last_slot_at or facts.anchor_at
-        after = max(after, last_slot + timedelta(milliseconds=backoff_ms) - TICK)
+        after = max(after, grid.later(last_slot, timedelta(milliseconds=backoff_ms)) - TICK)
         if backoff_ms > interval_ms:
             failures = "1 failure" if facts.failure_count == 1 else f"{facts.failure_count} failures in a row"
-            rule = f"Backed off to every {duration_words(backoff_ms)} after {failures}"
+            rule = f"Backed off to every {duration_words(backoff_ms)}{clock} after {failures}"
             if backoff_ms < wanted_ms:
                 source = Source.CLAMPED_MAX
                 rule += ", limited by the maximum interval"
-    slot = grid_slot_after(facts.anchor_at, timedelta(milliseconds=interval_ms), after)
-    return slot, source, f"{rule}; the next slot is"
+    return grid.next_after(after), source, f"{rule}; the next slot is"
 
 
 def _with_interval_hint(

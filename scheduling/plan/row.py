@@ -17,6 +17,7 @@ from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_ji
 from scheduling.plan.decision import Decision, Source
 from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
+from scheduling.plan.interval import Interval
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 from scheduling.plan.uncalled import IDLE, NO_PLAN, Spans, with_uncalled
 
@@ -114,6 +115,7 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         created_at=row.created_at,
         anchor_at=row.anchor_at,
         interval_ms=row.baseline_interval_ms,
+        timezone=row.timezone,
         cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
         run_once_at=row.run_once_at,
         blocked=_blocked(row),
@@ -202,8 +204,11 @@ def _tardiness(row: PlanRow, now: datetime, *, grace_ms: int | None) -> Tardy | 
     return judge_tardiness(
         slot_at=row.next_slot_at,
         now=now - (row.next_run_at - row.next_slot_at),
-        interval_ms=row.baseline_interval_ms,
-        anchor_at=row.anchor_at,
+        interval=(
+            Interval.of(row.baseline_interval_ms, row.anchor_at, row.starts_at, row.timezone)
+            if row.baseline_interval_ms is not None
+            else None
+        ),
         cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
         ends_at=row.ends_at,
         grace_ms=grace_ms,

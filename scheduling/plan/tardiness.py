@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduling.cron.cadence import Cadence
+from scheduling.plan.interval import Interval
 
 TICK = timedelta(microseconds=1)
 # No cron expression has two slots closer together.
@@ -40,8 +41,7 @@ def judge_tardiness(
     *,
     slot_at: datetime,
     now: datetime,
-    interval_ms: int | None,
-    anchor_at: datetime,
+    interval: Interval | None,
     cadence: Cadence | None,
     ends_at: datetime | None,
     grace_ms: int | None,
@@ -53,11 +53,9 @@ def judge_tardiness(
     """
     end = now if ends_at is None else min(now, ends_at - TICK)
     latest, folded = slot_at, 0
-    if interval_ms is not None:
-        interval = timedelta(milliseconds=interval_ms)
-        if end >= slot_at + interval:
-            folded = (end - anchor_at) // interval - (slot_at - anchor_at) // interval
-            latest = anchor_at + (end - anchor_at) // interval * interval
+    if interval is not None:
+        if end >= interval.later(slot_at, interval.step):
+            latest, folded = interval.latest_at_or_before(end), interval.count_between(slot_at, end)
     elif cadence is not None and end >= slot_at + SHORTEST_CRON_GAP:
         latest = cadence.latest_at_or_before(end, not_before=slot_at) or slot_at
         folded = cadence.count_between(slot_at, latest)

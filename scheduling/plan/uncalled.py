@@ -246,10 +246,9 @@ def _plainly_none(facts: EndpointFacts, begin: datetime, through: datetime) -> b
     if facts.cadence is not None:
         following = facts.cadence.next_after(begin)
         return following is None or following > through
-    if facts.interval_ms is None or facts.starts_at is not None:
+    if facts.interval_ms is None:
         return False
-    interval = timedelta(milliseconds=facts.interval_ms)
-    return (through - facts.anchor_at) // interval == (begin - facts.anchor_at) // interval
+    return facts.grid(facts.interval_ms).count_between(begin, through) == 0
 
 
 def _slots_from(facts: EndpointFacts, first: datetime, until: datetime) -> int:
@@ -259,8 +258,7 @@ def _slots_from(facts: EndpointFacts, first: datetime, until: datetime) -> int:
     tardy = judge_tardiness(
         slot_at=first,
         now=until,
-        interval_ms=facts.interval_ms,
-        anchor_at=facts.anchor_at,
+        interval=facts.grid(facts.interval_ms) if facts.interval_ms is not None else None,
         cadence=facts.cadence,
         ends_at=facts.ends_at,
         grace_ms=None,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from scheduling.plan.edits import SCHEDULE_COLUMNS, follow_new_schedule
+from scheduling.plan.interval import anchor_of
 from scheduling.plan.row import PlanRow
 
 BASELINES = ("baseline_interval_ms", "baseline_cron", "run_once_at")
@@ -52,7 +53,8 @@ class EndpointSpec:
         nothing: dict[str, Any] = dict.fromkeys(PlanRow.__dataclass_fields__)
         counters = dict.fromkeys(("jitter_ms", "retry_limit", "failure_count", "retries_used", "loss_count"), 0)
         state = {"id": self.id, "status": "active", "job_status": "active", "owner_active": True, "timezone": "UTC"}
-        times = {"created_at": self.created_at, "anchor_at": self.created_at}
+        anchor_at = anchor_of(self.columns.get("starts_at"), self.created_at)
+        times = {"created_at": self.created_at, "anchor_at": anchor_at}
         return PlanRow(**{**nothing, **counters, **state, **times, **self.columns})
 
 
@@ -136,13 +138,14 @@ class RunNow:
 
 @dataclass(frozen=True, slots=True)
 class ResetFailures:
-    """Clears the streak of failures and starts the interval's grid anew."""
+    """Clears the streak of failures and starts the interval's grid anew, unless the owner anchored it."""
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         old = copy(row)
         row.failure_count = row.loss_count = row.retries_used = 0
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
-        row.anchor_at = now
+        if row.starts_at is None:
+            row.anchor_at = now
         follow_new_schedule(row, old, now)
 
 
@@ -155,12 +158,11 @@ class Edit:
     def apply(self, row: PlanRow, now: datetime) -> None:
         old = copy(row)
         if any(name in self.columns for name in BASELINES):
-            interval_ms = self.columns.get("baseline_interval_ms")
-            if interval_ms != row.baseline_interval_ms:
-                row.anchor_at = now
             row.baseline_interval_ms = row.baseline_cron = row.run_once_at = None
         for name, value in self.columns.items():
             setattr(row, name, value)
+        if (row.baseline_interval_ms, row.starts_at) != (old.baseline_interval_ms, old.starts_at):
+            row.anchor_at = anchor_of(row.starts_at, now)
         if any(getattr(row, name) != getattr(old, name) for name in SCHEDULE_COLUMNS):
             follow_new_schedule(row, old, now)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from scheduling.cron.cadence import parse_cadence
 from scheduling.plan.backoff import stable_jitter
+from scheduling.plan.interval import Interval
 from scheduling.plan.row import PlanRow
 from scheduling.simulation.scenario import EndpointSpec, Scenario
 
@@ -211,8 +212,8 @@ def slots_between(row: PlanRow, begin: datetime, end: datetime) -> int:
     assert row.baseline_interval_ms is not None
     if row.starts_at is None or row.starts_at < row.anchor_at:
         after = max(after, row.anchor_at)
-    interval = timedelta(milliseconds=row.baseline_interval_ms)
-    return max((until - row.anchor_at) // interval - (after - row.anchor_at) // interval, 0)
+    grid = Interval.of(row.baseline_interval_ms, row.anchor_at, row.starts_at, row.timezone)
+    return grid.count_between(after, until)
 
 
 def _percentile(counts: Counter[timedelta], percent: int) -> int:

@@ -1,8 +1,8 @@
 """The scheduler worker: claims what is due, starts the calls, settles what came back, and keeps its leases.
 
 The loop claims a moment ahead; beside it one thread starts calls at their time, one settles, one keeps the leases, one
-cancels what could not be kept, and one listens for changes. Those that need the database have a connection of their
-own. They share the book of calls in hand.
+cancels what could not be kept, one listens for changes, one looks for plans by other zone rules. Those that need the
+database have a connection of their own. They share the book of calls in hand.
 """
 
 import logging
@@ -36,6 +36,7 @@ from scheduling.worker.keeper import CHECK_EVERY, Keeper, log_reaped
 from scheduling.worker.listener import listen
 from scheduling.worker.settler import Settler
 from scheduling.worker.starter import Starter
+from scheduling.worker.zonekeeper import keep_zone_rules
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Worker:
         loops = (self._starter.run, self._settle_loop, self._keep_loop, self._fence_loop)
         threads = [self._thread(loop, self._drained) for loop in loops]
         # On threads of their own, so that a statement that hangs does not put the drain off.
-        threads += [self._thread(loop, self._stop) for loop in (self._claim_loop, self._listen_loop)]
+        threads += [self._thread(loop, self._stop) for loop in (self._claim_loop, self._listen_loop, keep_zone_rules)]
         while not self._stop.wait(LONGEST_SLEEP):
             pass
         log_event(logger, Event.WORKER_DRAINING, worker=self.name, in_hand=len(self._book))

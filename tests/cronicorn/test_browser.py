@@ -112,7 +112,12 @@ def test_the_next_slots_are_shown_while_typing(page: Page, complaints: list[str]
     page.locator("[name=timezone]").fill("Europe/Berlin")
     expect(slots.first).to_contain_text("09:30:00")
     expect(slots.first).to_contain_text("UTC")
+    warnings = page.locator("[data-preview-warnings] li")
+    expect(warnings).to_have_count(0)
+    page.locator("[name=baseline_cron]").fill("*/45 * * * *")
+    expect(warnings).to_contain_text(["the gaps are 45 and 15 min"])
     page.locator("[name=baseline_cron]").fill("61 * * * *")
+    expect(warnings).to_have_count(0)
     expect(page.locator("[data-preview-fault]")).to_contain_text("minute")
     expect(slots).to_have_count(0)
     assert complaints == []

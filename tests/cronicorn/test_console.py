@@ -588,6 +588,25 @@ def test_slots_are_previewed(cast: Cast, query: str, slots: int | None) -> None:
     assert bool(answer.get("fault")) is (slots is None)
 
 
+def test_preview_of_an_edit_keeps_the_grid_that_the_edit_would_keep(cast: Cast) -> None:
+    endpoint = make_endpoint(make_job(cast.alice), anchor_at=datetime.now(UTC) - timedelta(minutes=2))
+    query = {"endpoint": str(endpoint.pk), "baseline_kind": "interval", "baseline_interval_ms": "5 min"}
+    client = signed_in(cast.alice)
+    kept = client.get("/jobs/endpoint/preview/", query).json()
+    assert endpoint.next_run_at is not None
+    assert kept["slots"][0]["at"] == endpoint.next_run_at.isoformat()
+    moved = client.get("/jobs/endpoint/preview/", {**query, "starts_at": "2150-01-01T06:00"}).json()
+    assert moved["slots"][0]["utc"] == "2150-01-01 06:00:00"
+    assert signed_in(cast.bob).get("/jobs/endpoint/preview/", query).status_code == 404
+
+
+def test_preview_in_the_form_warns_of_uneven_steps(cast: Cast) -> None:
+    query = "baseline_kind=cron&baseline_cron=0 */7 * * *"
+    answer = signed_in(cast.alice).get(f"/jobs/endpoint/preview/?{query}").json()
+    (warning,) = answer["warnings"]
+    assert "the gaps are 7 and 3 h" in warning
+
+
 def test_the_policy_forbids_inline_scripts_everywhere(cast: Cast) -> None:
     for client, address in (
         (signed_in(cast.alice), "/"),

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.vault import unseal
-from jobs import authoring
+from jobs import authoring, services
 from jobs.errors import ConflictError, InvalidInputError
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
 from tests.support.factories import make_endpoint, make_job, make_operator, make_user
@@ -173,6 +173,49 @@ def test_an_edit_counts_the_version_and_only_a_new_interval_moves_the_grid() -> 
     moved = authoring.edit_endpoint(endpoint_id=endpoint.pk, changes={"baseline_interval_ms": 120_000})
     assert moved.anchor_at > endpoint.anchor_at
     assert moved.next_run_at == moved.anchor_at + timedelta(minutes=2)
+
+
+def test_start_anchors_the_grid_of_an_interval_and_only_an_edit_of_it_moves_the_grid() -> None:
+    job, soon = make_job(), datetime.now(UTC) + timedelta(hours=2)
+    given = {**GOOD, "baseline_interval_ms": 5_400_000, "starts_at": soon}
+    endpoint = authoring.create_endpoint(job_id=job.pk, values=given)
+    assert (endpoint.anchor_at, endpoint.next_run_at) == (soon, soon)
+
+    def edited(**changes: Any) -> Endpoint:
+        return authoring.edit_endpoint(endpoint_id=endpoint.pk, changes=changes)
+
+    past = soon - timedelta(days=30)
+    assert edited(starts_at=past).anchor_at == past
+    assert edited(starts_at=past).next_run_at == soon - timedelta(minutes=90)
+    assert edited(name="Other", timeout_ms=2_000, starts_at=past, timezone="Europe/Berlin").anchor_at == past
+    assert edited(baseline_interval_ms=3_600_000).next_run_at == soon - timedelta(hours=1)
+    Endpoint.objects.filter(pk=endpoint.pk).update(failure_count=2)
+    assert services.reset_failures(endpoint_id=endpoint.pk).anchor_at == past
+    assert services.reset_failures(endpoint_id=endpoint.pk).next_run_at == soon - timedelta(hours=1)
+    free = edited(starts_at=None)
+    assert free.next_run_at == free.anchor_at + timedelta(hours=1)
+    assert free.anchor_at > past
+    assert edited(starts_at=past).anchor_at == past
+    assert services.run_now(endpoint_id=endpoint.pk, by=job.owner_id).anchor_at == past
+
+
+def test_start_that_was_given_before_it_anchored_keeps_its_grid_until_it_is_edited() -> None:
+    made = datetime.now(UTC) - timedelta(hours=1)
+    old = make_endpoint(baseline_interval_ms=86_400_000, starts_at=made - timedelta(days=3), anchor_at=made)
+    Endpoint.objects.filter(pk=old.pk).update(timezone="Europe/Berlin")
+    renamed = authoring.edit_endpoint(endpoint_id=old.pk, changes={"name": "Other"})
+    assert renamed.next_run_at == made + timedelta(days=1)
+
+
+@pytest.mark.parametrize("ends_at", [None, "2199-12-31T23:59:59+00:00"])
+def test_start_at_the_end_of_the_calendar_is_planned(ends_at: str | None) -> None:
+    far = datetime(2199, 12, 30, tzinfo=UTC)
+    for baseline in ({"baseline_interval_ms": 31_536_000_000}, {"baseline_cron": "0 0 29 2 *"}, {"run_once_at": far}):
+        values: dict[str, Any] = {**GOOD, "baseline_interval_ms": None, "timezone": "Europe/Berlin", **baseline}
+        window = {"starts_at": far, "ends_at": datetime.fromisoformat(ends_at) if ends_at else None}
+        endpoint = authoring.create_endpoint(job_id=make_job().pk, values={**values, **window})
+        leap_day = None if ends_at else datetime(2204, 2, 28, 23, tzinfo=UTC)
+        assert endpoint.next_run_at == (leap_day if "baseline_cron" in baseline else far)
 
 
 def test_a_secret_made_plain_leaves_the_seal() -> None:

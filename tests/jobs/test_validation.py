@@ -110,6 +110,32 @@ def test_a_one_run_that_is_over_does_not_bar_other_edits() -> None:
     assert check({"name": "Renamed"}, current) == {"name": "Renamed"}
 
 
+def test_end_that_has_passed_is_refused_with_its_remedy() -> None:
+    for values in ({"baseline_interval_ms": 60_000}, {"baseline_cron": "0 9 * * *"}):
+        with pytest.raises(InvalidInputError) as caught:
+            clean_schedule({**values, "ends_at": NOW - timedelta(hours=1)}, now=NOW)
+        assert codes(caught) == [("ends_at", "in_the_past")]
+        assert "pause or archive" in caught.value.faults[0].message
+    assert clean_schedule({"baseline_interval_ms": 60_000, "ends_at": NOW}, now=NOW)["ends_at"] == NOW
+
+
+def test_stored_end_that_has_passed_since_bars_no_other_edit_and_no_preview() -> None:
+    ended = NOW - timedelta(days=1)
+    current = Endpoint(**GOOD, ends_at=ended)
+    assert check({"name": "Renamed", "ends_at": ended}, current) == {"name": "Renamed", "ends_at": ended}
+    assert clean_schedule({"baseline_interval_ms": 60_000, "ends_at": ended}, now=NOW, current=current)
+    assert check({"ends_at": None}, current) == {"ends_at": None}
+    with pytest.raises(InvalidInputError) as caught:
+        check({"ends_at": NOW - timedelta(hours=1)}, current)
+    assert codes(caught) == [("ends_at", "in_the_past")]
+
+
+def test_one_run_that_is_over_may_be_sent_back_as_it_is() -> None:
+    over = NOW - timedelta(days=1)
+    current = Endpoint(**{**GOOD, "baseline_interval_ms": None}, run_once_at=over)
+    assert check({"run_once_at": over}, current)["run_once_at"] == over
+
+
 @pytest.mark.parametrize(
     ("window", "outside"),
     [
@@ -179,13 +205,15 @@ MINUTE = timedelta(minutes=1)
         ({"interval_ms": 60_000, "starts_at": NOW + 5 * MINUTE}, [5, 6, 7]),
         ({"interval_ms": 60_000, "starts_at": NOW + 4.1 * MINUTE, "ends_at": NOW + 6 * MINUTE}, [5]),
         ({"interval_ms": 60_000, "ends_at": NOW + MINUTE}, []),
+        ({"interval_ms": 300_000, "anchor_at": NOW + 2 * MINUTE, "starts_at": NOW + 2 * MINUTE}, [2, 7, 12]),
+        ({"interval_ms": 300_000, "anchor_at": NOW - 63 * MINUTE, "starts_at": NOW - 63 * MINUTE}, [2, 7, 12]),
         ({"cron": "*/5 * * * *"}, [5, 10, 15]),
         ({"cron": "*/5 * * * *", "starts_at": NOW + 10 * MINUTE}, [10, 15, 20]),
         ({"run_once_at": NOW + MINUTE}, [1]),
         ({"run_once_at": NOW}, []),
         ({"run_once_at": NOW + MINUTE, "ends_at": NOW + MINUTE}, []),
     ],
-    ids=[str(number) for number in range(12)],
+    ids=[str(number) for number in range(14)],
 )
 def test_the_slots_of_a_baseline(values: dict[str, Any], minutes: list[int]) -> None:
     assert slots(**values) == [NOW + minute * MINUTE for minute in minutes]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from planner.proposals.wishes import PauseUntil, ProposeInterval, ProposeNextTime
 from planner.scoring.scorecard import Baseline, Change, Direction, HintKind, HintLife, Met, Stretch, score
 from scheduling.cron.cadence import parse_cadence
+from scheduling.plan.interval import Interval
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE_MS = 60_000
-FIVE_MINUTES = Baseline(NOON, interval_ms=5 * MINUTE_MS)
-HOURLY = Baseline(NOON, cadence=parse_cadence("0 * * * *"))
-ONCE = Baseline(NOON, run_once_at=NOON + timedelta(minutes=30))
+FIVE_MINUTES = Baseline(interval=Interval(timedelta(minutes=5), NOON))
+HOURLY = Baseline(cadence=parse_cadence("0 * * * *"))
+ONCE = Baseline(run_once_at=NOON + timedelta(minutes=30))
 
 
 def at(minutes: float) -> datetime:
@@ -238,14 +239,14 @@ def lives() -> st.SearchStrategy[HintLife]:
     seconds = st.integers(0, 86_400)
     baselines = st.one_of(
         st.builds(
-            lambda anchor, ms: Baseline(NOON - timedelta(seconds=anchor), interval_ms=ms),
+            lambda anchor, ms: Baseline(Interval(timedelta(milliseconds=ms), NOON - timedelta(seconds=anchor))),
             seconds,
             st.integers(1_000, 7_200_000),
         ),
         st.sampled_from(["*/5 * * * *", "0 * * * *", "30 6 * * 1"]).map(
-            lambda text: Baseline(NOON, cadence=parse_cadence(text))
+            lambda text: Baseline(cadence=parse_cadence(text))
         ),
-        seconds.map(lambda after: Baseline(NOON, run_once_at=NOON + timedelta(seconds=after))),
+        seconds.map(lambda after: Baseline(run_once_at=NOON + timedelta(seconds=after))),
     )
 
     def made(
@@ -300,7 +301,7 @@ def test_the_books_balance_and_bounds_are_in_order(case: HintLife) -> None:
 
 @given(st.integers(1_000, 3_600_000), st.integers(0, 3_600), st.integers(1, 86_400), st.integers(0, 100), st.booleans())
 def test_a_hint_equal_to_the_baseline_scores_zero(ms: int, begin: int, lasts: int, which: int, shadow: bool) -> None:
-    baseline = Baseline(NOON, interval_ms=ms)
+    baseline = Baseline(Interval(timedelta(milliseconds=ms), NOON))
     began, step = NOON + timedelta(seconds=begin), timedelta(milliseconds=ms)
     ended = began + timedelta(seconds=lasts)
     last = NOON + (began - timedelta(microseconds=1) - NOON) // step * step

@@ -60,6 +60,31 @@ def slots(expression: str, after: str, count: int, zone: str = "UTC") -> list[st
         ("0 0 * * 5L", ["2025-01-31 00:00", "2025-02-28 00:00", "2025-03-28 00:00"]),
         ("0 0 * * fril,7L", ["2025-01-26 00:00", "2025-01-31 00:00", "2025-02-23 00:00"]),
         ("0 0 * * TUE,MON#2", ["2025-01-07 00:00", "2025-01-13 00:00", "2025-01-14 00:00"]),
+        ("0 0 ? * MON", ["2025-01-06 00:00", "2025-01-13 00:00"]),
+        ("0 0 15 * ?", ["2025-01-15 00:00", "2025-02-15 00:00"]),
+        ("0 0 ? * ?", ["2025-01-02 00:00", "2025-01-03 00:00"]),
+        ("0 0 * * FRI-MON", ["2025-01-03 00:00", "2025-01-04 00:00", "2025-01-05 00:00", "2025-01-06 00:00"]),
+        ("0 0 * * sat-sun", ["2025-01-04 00:00", "2025-01-05 00:00", "2025-01-11 00:00"]),
+        ("0 0 * * 5-1", ["2025-01-03 00:00", "2025-01-04 00:00", "2025-01-05 00:00", "2025-01-06 00:00"]),
+        ("0 0 * * FRI-MON/2", ["2025-01-03 00:00", "2025-01-05 00:00", "2025-01-10 00:00"]),
+        ("0 0 * * 7-2", ["2025-01-05 00:00", "2025-01-06 00:00", "2025-01-07 00:00", "2025-01-12 00:00"]),
+        ("0 0 * * WED,SAT-SUN", ["2025-01-04 00:00", "2025-01-05 00:00", "2025-01-08 00:00"]),
+        (
+            "0 0 LW * *",
+            ["2025-01-31 00:00", "2025-02-28 00:00", "2025-03-31 00:00", "2025-04-30 00:00", "2025-05-30 00:00"],
+        ),
+        ("0 0 lw 8,11 *", ["2025-08-29 00:00", "2025-11-28 00:00"]),  # the 31st is a Sunday, the 30th is one
+        ("0 0 L-3 * *", ["2025-01-28 00:00", "2025-02-25 00:00", "2025-03-28 00:00", "2025-04-27 00:00"]),
+        ("0 0 l-1,L 2 *", ["2025-02-27 00:00", "2025-02-28 00:00", "2026-02-27 00:00"]),
+        ("0 0 L-30 * *", ["2025-03-01 00:00", "2025-05-01 00:00", "2025-07-01 00:00"]),
+        ("0 0 15W * *", ["2025-01-15 00:00", "2025-02-14 00:00", "2025-03-14 00:00", "2025-04-15 00:00"]),
+        ("0 0 1w * *", ["2025-02-03 00:00", "2025-03-03 00:00", "2025-04-01 00:00"]),
+        ("0 0 1W 6 *", ["2025-06-02 00:00", "2026-06-01 00:00"]),  # a Sunday moves on by a day
+        ("0 0 31W * *", ["2025-01-31 00:00", "2025-03-31 00:00", "2025-05-30 00:00", "2025-07-31 00:00"]),
+        ("0 0 30W 11 *", ["2025-11-28 00:00", "2026-11-30 00:00"]),  # a Sunday at the end of its month moves back
+        ("0 0 1W,15,LW 2 *", ["2025-02-03 00:00", "2025-02-15 00:00", "2025-02-28 00:00"]),
+        ("@midnight", ["2025-01-02 00:00", "2025-01-03 00:00"]),
+        ("@Annually", ["2026-01-01 00:00", "2027-01-01 00:00"]),
         ("@hourly", ["2025-01-01 01:00", "2025-01-01 02:00"]),
         ("@daily", ["2025-01-02 00:00", "2025-01-03 00:00"]),
         ("@weekly", ["2025-01-05 00:00", "2025-01-12 00:00"]),
@@ -83,7 +108,14 @@ def test_expression_means_these_slots(expression: str, expected: list[str]) -> N
         ("0 0 1-31 * 2-2", ["2025-06-02 00:00", "2025-06-03 00:00"]),
         ("0 0 1-31 2-2 *", ["2026-02-01 00:00", "2026-02-02 00:00"]),
         ("0 0 1 * 0-6", ["2025-06-02 00:00", "2025-06-03 00:00"]),
+        (
+            "0 0 LW * MON",
+            ["2025-06-02 00:00", "2025-06-09 00:00", "2025-06-16 00:00", "2025-06-23 00:00", "2025-06-30 00:00"],
+        ),
+        ("0 0 L-3 * MON#1", ["2025-06-02 00:00", "2025-06-27 00:00", "2025-07-07 00:00", "2025-07-28 00:00"]),
         # one begins with a star: both must match
+        ("0 0 L-3 * */7", ["2025-12-28 00:00", "2026-09-27 00:00"]),
+        ("0 0 15W * */5,MON#3", ["2025-06-16 00:00", "2025-08-15 00:00", "2025-09-15 00:00"]),
         ("0 0 */2 * MON", ["2025-06-09 00:00", "2025-06-23 00:00", "2025-07-07 00:00"]),
         ("0 0 1-7 * */7", ["2025-07-06 00:00", "2025-08-03 00:00"]),
         ("0 0 */2 * MON#2", ["2025-06-09 00:00", "2025-08-11 00:00"]),
@@ -104,24 +136,64 @@ def test_days_of_month_and_week_combine_as_in_vixie_cron(expression: str, expect
         ("  \t ", None, "empty"),
         ("* * * *", 7, "only 4"),
         ("5", 1, "only 1"),
-        ("* * * * * *", 10, "6 were given"),
-        ("0 0 0 1 1 * 2030", 10, "7 were given"),
-        ("60 * * * *", 0, "0 to 59"),
-        ("* 24 * * *", 2, "0 to 23"),
-        ("* * 0 * *", 4, "1 to 31"),
+        (
+            "* * * * * *",
+            0,
+            "first field looks like seconds, which cron expressions here do not have; use an interval of 1 s.",
+        ),
+        ("*/10 * * * * *", 0, "use an interval of 10 s."),
+        ("0/15 * * * * ?", 0, "use an interval of 15 s."),
+        ("0/15 * * * ? *", 13, "looks like a year; leave it out: 0/15 * * * ?."),
+        (
+            "0 0 9 * * MON-FRI",
+            0,
+            "looks like seconds, which cron expressions here do not have; leave it out: 0 9 * * MON-FRI.",
+        ),
+        ("0 0 9 ? * MON-FRI", 0, "leave it out: 0 9 ? * MON-FRI."),
+        ("30 */5 * * * *", 0, "leave it out: */5 * * * *."),
+        ("*/20 * 9 * * *", 0, "leave it out: * 9 * * *; for calls every 20 s use an interval of 20 s."),
+        ("61 61 61 * * *", 0, "looks like seconds, which cron expressions here do not have; leave it out."),
+        ("0 9 ? * MON-FRI *", 16, "looks like a year; leave it out: 0 9 ? * MON-FRI."),
+        ("0 9 * * 1 2030", 10, "looks like a year"),
+        ("0 9 * * 1 2030-2035", 10, "looks like a year"),
+        ("0 0 0 1 1 * 2030", 0, "leave both out: 0 0 1 1 *"),
+        ("0 0 0 1 1 * * *", 10, "8 were given"),
+        ("0 9 * * 1-5 /usr/bin/report --all", 12, "the URL of the endpoint says what is called"),
+        ("0 9 * * * root /bin/true", 10, "A command or user"),
+        ("0 9 * * * curl https://example.com", 10, "A command"),
+        ("TZ=Europe/Berlin 0 9 * * *", 0, "give the zone in the field timezone"),
+        ("CRON_TZ=UTC 0 9 * * *", 0, "give the zone in the field timezone and leave CRON_TZ= out"),
+        ("tz=UTC @daily", 0, "give the zone in the field timezone"),
+        ("MAILTO=me@example.com 0 9 * * *", 0, "MAILTO= sets a variable of a crontab; leave it out"),
+        ("# daily", 0, "comment"),
+        ("0 9 * * * # daily", 10, "comment"),
+        ("0 9 * * * Europe/Berlin", 10, "give the zone in the field timezone"),
+        ("0 9 * * * UTC", 10, "give the zone in the field timezone"),
+        ("'0 9 * * *'", 0, "quotation marks"),
+        ("cron(0 9 * * ? *)", 0, "the form of another service"),
+        ("rate(5 minutes)", 0, "use an interval"),
+        ("every 5 minutes", 0, "reads like an interval"),
+        ("5m", 0, "reads like an interval"),
+        ("PT15M", 0, "reads like an interval"),
+        ("daily", 0, "write @daily"),
+        ("60 * * * *", 0, "0 to 59, not 60; the full hour is 0"),
+        ("* 24 * * *", 2, "0 to 23, not 24; midnight is 0"),
+        ("0 8-24 * * *", 4, "midnight is 0"),
+        ("* * 0 * *", 4, "1 to 31, not 0; the first day is 1"),
         ("* * 1,32 * *", 6, "1 to 31"),
         ("* * * 13 *", 6, "1 to 12"),
-        ("* * * 0 *", 6, "1 to 12"),
-        ("* * * * 8", 8, "0 to 7"),
+        ("* * * 0 *", 6, "January is 1"),
+        ("* * * * 8", 8, "0 to 7, not 8; Sunday is 0 or 7"),
         ("* * * * 8L", 8, "0 to 7"),
         ("99999999999999999999 * * * *", 0, "0 to 59"),
         ("1-0 * * * *", 0, "backwards"),
-        ("* * * NOV-FEB *", 6, "backwards"),
-        ("* * * * FRI-MON", 8, "as two ranges; Sunday as the last day is 7"),
-        ("* * * * 1,FRI-SUN", 10, "backwards"),
+        ("* * * NOV-FEB *", 6, "backwards; write it upwards, as in NOV-DEC,JAN-FEB"),
+        ("* * * DEC-JAN *", 6, "as in DEC,JAN."),
+        ("* 22-6 * * *", 2, "as in 22-23,0-6."),
+        ("* * 25-5 * *", 4, "as in 25-31,1-5."),
         ("0-60 * * * *", 2, "0 to 59"),
         ("*/0 * * * *", 2, "1 to 60"),
-        ("*/61 * * * *", 2, "start again"),
+        ("*/61 * * * *", 2, "start again in each hour; use an interval of 61 min"),
         ("* */25 * * *", 4, "1 to 24"),
         ("*/ * * * *", 2, "whole number"),
         ("* * * * */", 10, "whole number"),
@@ -139,35 +211,67 @@ def test_days_of_month_and_week_combine_as_in_vixie_cron(expression: str, expect
         ("*-5 * * * *", 0, "* is not a minute"),
         ("+5 * * * *", 0, "+5"),
         ("1.5 * * * *", 0, "1.5"),
-        ("JAN * * * *", 0, "JAN is not a minute"),
-        ("* * * MON *", 6, "three letters"),
-        ("* * * * JAN", 8, "three letters"),
-        ("* * * * MONDAY", 8, "three letters"),
-        ("* * * MARCH *", 6, "three letters"),
-        ("* * ? * *", 4, "write *"),
-        ("* * * * ?", 8, "write *"),
-        ("H * * * *", 0, "hashed"),
-        ("R * * * *", 0, "random"),
+        ("JAN * * * *", 0, "JAN is not a minute; JAN is a month, which is the fourth field"),
+        ("0 MON * * *", 2, "MON is not an hour; MON is a day of week, which is the fifth field"),
+        ("0 0 FRI * *", 4, "which is the fifth field"),
+        ("* * * MON *", 6, "MON is a day of week, which is the fifth field"),
+        ("* * * * JAN", 8, "JAN is a month, which is the fourth field"),
+        ("* * * * MONDAY", 8, "three letters: write MON"),
+        ("* * * * thurs-fri", 8, "write THU"),
+        ("* * * Sept *", 6, "write SEP"),
+        ("* * * * XYZ", 8, "three letters, SUN MON"),
+        ("* * * MARCH *", 6, "write MAR"),
+        ("? * * * *", 0, "? is for the two day fields; write *"),
+        ("0 0 1 ? *", 6, "? is for the two day fields"),
+        ("* * ?/2 * *", 4, "? stands alone in its field"),
+        ("* * * * 1,?", 10, "? stands alone in its field"),
+        ("H * * * *", 0, "H is a hash that other services have; write a number, and spread calls with jitterMs"),
+        ("h/5 * * * *", 0, "a hash"),
+        ("H(0-29)/10 * * * *", 0, "a hash"),
+        ("R * * * *", 0, "random times are not supported"),
         ("R(1-5) * * * *", 0, "random"),
-        ("h/5 * * * *", 0, "hashed"),
-        ("* * 15W * *", 4, "nearest weekdays"),
-        ("* * L-3 * *", 4, "stands alone"),
-        ("* * 5L * *", 4, "stands alone"),
-        ("* L * * *", 2, "stands alone"),
-        ("* * * * L", 8, "after a weekday"),
-        ("* * * * L5", 8, "after a weekday"),
-        ("* * * * MON-FRIL", 12, "three letters"),
-        ("* * * * APRL", 8, "three letters"),
+        ("0~30 * * * *", 0, "random"),
+        ("* * 1-5W * *", 4, "no range and no step"),
+        ("* * 1W-5W * *", 4, "no range and no step"),
+        ("* * 15W/2 * *", 4, "no range and no step"),
+        ("* * L/2 * *", 4, "no range and no step"),
+        ("* * L-3/2 * *", 4, "no range and no step"),
+        ("* * 15,W * *", 7, "W follows a day, as in 15W"),
+        ("* * WL * *", 4, "is LW"),
+        ("* * 0W * *", 4, "not 0"),
+        ("* * 32W * *", 4, "1 to 31, not 32"),
+        ("* * L-0 * *", 4, "L-1 to L-30"),
+        ("* * L-31 * *", 4, "L-1 to L-30"),
+        ("* * L-3W * *", 4, "write 15W or LW"),
+        ("* * LW-3 * *", 4, "write 15W or LW"),
+        ("* * 5L * *", 4, "5L in the fifth field"),
+        ("* * FRIL * *", 4, "FRIL in the fifth field"),
+        ("* L * * *", 2, "L and W are for the two day fields"),
+        ("* * * 15W *", 6, "L and W are for the two day fields"),
+        ("* * * * L", 8, "L follows a weekday, as in FRIL"),
+        ("* * * * L-3", 8, "the third field"),
+        ("* * * * LW", 8, "W is for the day of month"),
+        ("* * * * 1W", 8, "W is for the day of month"),
+        ("* * * * L5", 8, "is written 5L"),
+        ("* * * * MON-FRIL", 12, "L takes one weekday"),
+        ("* * * * 5L/2", 8, "third field"),
+        ("* * * * APRL", 8, "APR is a month"),
         ("* * * * MON#0", 12, "1 to 5"),
         ("* * * * 1#6", 10, "1 to 5"),
         ("* * * * 1#", 10, "1 to 5"),
         ("* * * * MON#2/2", 12, "1 to 5"),
+        ("* * * * fri#L", 12, "the last one is FRIL"),
         ("* * * * #2", 8, "missing"),
-        ("* * * * *#2", 8, "* is not"),
-        ("* * * * MON-FRI#2", 8, "MON-FRI"),
-        ("* * 1#2 * *", 4, "1#2"),
-        ("@reboot", 0, "@hourly"),
-        ("@every 5m", 0, "@every is not known"),
+        ("* * * * *#2", 8, "# takes one weekday"),
+        ("* * * * MON-FRI#2", 8, "# takes one weekday, as in MON#2, not MON-FRI"),
+        ("* * 1#2 * *", 4, "# is for the fifth field"),
+        ("@reboot", 0, "start of a machine, and here is none"),
+        ("@every 5m", 0, "use an interval of 5m (baselineIntervalMs 300000)"),
+        ("@every 1h30m", 0, "baselineIntervalMs 5400000"),
+        ("@every", 0, "give it as an interval"),
+        ("@minutely", 0, "write * * * * *"),
+        ("@quarterly", 0, "@hourly"),
+        ("@daily /usr/bin/backup", 7, "what is called"),
         ("  @daily x", 9, "stands alone"),
         ("0 0 @daily * *", 4, "@daily is not a day of month"),
         ("٣ * * * *", 0, "plain letters"),
@@ -204,7 +308,7 @@ def refusal_of(expression: str, zone: str = "UTC") -> CronError | None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet="0123456789*/-,#LlWwHR?@ \tMONFRIJAdaily", max_size=40) | st.text(max_size=12))
+@given(st.text(alphabet="0123456789*/-,#LlWwHR?@~=() \tMONFRIJAdaily", max_size=40) | st.text(max_size=12))
 def test_any_text_is_parsed_or_refused_in_one_way(text: str) -> None:
     refusal = refusal_of(text)
     assert refusal is None or refusal.position is None or 0 <= refusal.position <= len(text)
@@ -357,11 +461,27 @@ def test_slots_across_a_change_of_the_clock(zone: str, expression: str, after: s
 spec_of = cache(parse_expression)
 
 
+@cache
+def weekdays_of_month(day: date) -> list[int]:
+    """The days of its month that are Monday to Friday."""
+    length = calendar.monthrange(day.year, day.month)[1]
+    return [number for number in range(1, length + 1) if day.replace(day=number).isoweekday() <= 5]
+
+
+def nearest_weekday(day: date, number: int) -> int:
+    return min(weekdays_of_month(day), key=lambda weekday: abs(weekday - number))
+
+
 def day_matches(expression: str, day: date) -> bool:
     spec = spec_of(expression)
     last = calendar.monthrange(day.year, day.month)[1]
     weekday = day.isoweekday() % 7
-    by_day = day.day in spec.days or (spec.last_day and day.day == last)
+    by_day = (
+        day.day in spec.days
+        or last - day.day in spec.days_before_last
+        or day.day in {nearest_weekday(day, number) for number in spec.nearest_weekdays if number <= last}
+        or (spec.last_weekday and day.day == max(weekdays_of_month(day)))
+    )
     by_weekday = (
         weekday in spec.weekdays
         or (weekday, (day.day + 6) // 7) in spec.nth_weekdays
@@ -564,9 +684,9 @@ def lists(item: st.SearchStrategy[str], low: int, high: int) -> st.SearchStrateg
 EXPRESSIONS = st.tuples(
     lists(st.just("0"), 0, 59),
     lists(st.sampled_from(["1", "2", "3"]), 0, 23),
-    lists(st.just("L"), 1, 31),
+    lists(st.sampled_from(["L", "L-3", "l-28", "15W", "1w", "31W", "LW"]), 1, 31),
     st.just("*") | lists(st.sampled_from(["MAR", "OCT"]), 1, 12),
-    lists(st.sampled_from(["MON#2", "7#1", "5L", "SAT", "3#5"]), 0, 6),
+    lists(st.sampled_from(["MON#2", "7#1", "5L", "SAT", "3#5", "FRI-MON", "6-2/2"]), 0, 6) | st.just("?"),
 ).map(" ".join)
 ZONES = st.sampled_from(sorted({zone for zone, _ in WINDOWS} | {"UTC", "Asia/Kathmandu", "Europe/Dublin", "Asia/Gaza"}))
 NEAR_CHANGES = st.sampled_from([at(first) for _, first in WINDOWS])

@@ -1011,3 +1011,37 @@ def test_documentation_names_every_source_and_verdict() -> None:
     text = (Path(__file__).parents[2] / "docs" / "governor.md").read_text()
     assert [verdict for verdict in Verdict if f"`{verdict}`" not in text] == []
     assert [source for source in Source if f"`{source}`" not in text] == []
+
+
+# --- an interval that the owner anchored ---
+
+DAILY_AT_NINE = {  # in Berlin, where 29 March 2026 has 23 hours
+    "interval_ms": DAY,
+    "timezone": "Europe/Berlin",
+    "created_at": datetime(2026, 3, 1, tzinfo=UTC),
+    "anchor_at": datetime(2026, 3, 2, 8, tzinfo=UTC),
+    "starts_at": datetime(2026, 3, 2, 8, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "expected"),
+    [
+        ({}, datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),
+        ({}, datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 29, 7, tzinfo=UTC)),
+        ({"timezone": "UTC"}, datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 29, 8, tzinfo=UTC)),
+        # backed off to two days, over the change of the clock
+        (
+            {"failure_count": 1, "last_slot_at": datetime(2026, 3, 28, 8, tzinfo=UTC)},
+            datetime(2026, 3, 28, 12, tzinfo=UTC),
+            datetime(2026, 3, 30, 7, tzinfo=UTC),
+        ),
+    ],
+)
+def test_whole_days_from_a_start_keep_their_time_of_day(
+    changes: dict[str, Any], now: datetime, expected: datetime
+) -> None:
+    decision = plan_next_run(EndpointFacts(**{**DAILY_AT_NINE, **changes}), now)
+    assert decision.slot_at == expected
+    assert ("on the clock of Europe/Berlin" in decision.sentence) is ("timezone" not in changes)
+    assert ("timezone" in decision.inputs) is ("timezone" not in changes)

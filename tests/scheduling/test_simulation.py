@@ -74,6 +74,18 @@ BY_HAND: dict[str, tuple[Scenario, list[str]]] = {
         scenario(every(10, starts_at="+20m", ends_at="+50m")),
         minutes(20, 30, 40),
     ),
+    "the slots of an interval are counted from its start": (
+        scenario(every(10, starts_at="+23m", ends_at="+50m")),
+        minutes(23, 33, 43),
+    ),
+    "an edit of the start moves the grid": (
+        scenario(every(10), events=[event("+25m", "edit", changes={"starts_at": "+27m"})]),
+        minutes(10, 20, 27, 37, 47, 57),
+    ),
+    "a reset of failures leaves a grid that is anchored": (
+        scenario(every(10, starts_at="+7m"), events=[event("+12m", "reset_failures")]),
+        minutes(7, 17, 27, 37, 47, 57),
+    ),
     "a call longer than the interval skips what it covers": (
         scenario(every(1, outcome={"duration_ms": 150_000}), duration="8m"),
         minutes(1, 4, 7),

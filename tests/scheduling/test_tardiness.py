@@ -8,6 +8,7 @@ import pytest
 from jobs.models import Endpoint, Run
 from scheduling.cron.cadence import parse_cadence
 from scheduling.ledger.claims import claim_due
+from scheduling.plan.interval import Interval
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 from scheduling.worker.worker import Worker
 from tests.support.factories import make_endpoint
@@ -21,8 +22,7 @@ def judge(late: timedelta, *, minutes: int = 5, cron: str | None = None, **field
     values: dict[str, object] = {
         "slot_at": NOON,
         "now": NOON + late,
-        "interval_ms": minutes * 60_000 if cron is None else None,
-        "anchor_at": NOON - timedelta(hours=1),
+        "interval": Interval(timedelta(minutes=minutes), NOON - timedelta(hours=1)) if cron is None else None,
         "cadence": parse_cadence(cron) if cron is not None else None,
         "ends_at": None,
         "grace_ms": None,
@@ -42,7 +42,7 @@ def judge(late: timedelta, *, minutes: int = 5, cron: str | None = None, **field
         (timedelta(minutes=18), {"grace_ms": 120_000}, 15, 3, True),
         (timedelta(minutes=3), {"grace_ms": 120_000}, 0, 0, True),
         (timedelta(minutes=3), {"cron": "0 12 * * *", "grace_ms": 120_000}, 0, 0, True),
-        (timedelta(minutes=3), {"interval_ms": None, "grace_ms": 0}, 0, 0, True),
+        (timedelta(minutes=3), {"interval": None, "grace_ms": 0}, 0, 0, True),
     ],
 )
 def test_gap_becomes_one_row(
@@ -63,11 +63,20 @@ def test_gap_becomes_one_row(
         (timedelta(seconds=59), {"cron": "* * * * *"}),
         (timedelta(hours=2), {"cron": "0 12 * * *"}),
         (timedelta(minutes=2), {"grace_ms": 120_000}),
-        (timedelta(days=2), {"interval_ms": None}),
+        (timedelta(days=2), {"interval": None}),
     ],
 )
 def test_claim_in_time_is_for_its_own_slot(late: timedelta, fields: dict[str, object]) -> None:
     assert judge(late, **fields) is None  # type: ignore[arg-type]
+
+
+def test_slots_on_the_clock_of_a_zone_are_folded_after_a_day_of_23_hours() -> None:
+    nine = datetime(2026, 3, 28, 8, tzinfo=UTC)
+    grid = Interval.of(86_400_000, nine, nine, "Europe/Berlin")
+    judged = judge(timedelta(hours=23), slot_at=nine, now=nine + timedelta(hours=23), interval=grid)
+    assert judged is not None
+    assert (judged.latest_at, judged.folded) == (datetime(2026, 3, 29, 7, tzinfo=UTC), 1)
+    assert judge(timedelta(0), slot_at=nine, now=nine + timedelta(hours=22, minutes=59), interval=grid) is None
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,6 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const names = [...Object.values(kinds), "baseline_kind", "timezone", "starts_at", "ends_at"];
   const fault = preview.querySelector("[data-preview-fault]");
   const list = preview.querySelector("[data-preview-slots]");
+  const warnings = preview.querySelector("[data-preview-warnings]");
   const note = preview.querySelector("[data-preview-note]");
   const noteText = note.textContent;
   let latest = 0;
@@ -44,9 +45,16 @@ document.addEventListener("DOMContentLoaded", () => {
     return li;
   }
 
+  function warning(text) {
+    const li = document.createElement("li");
+    li.textContent = text;
+    return li;
+  }
+
   async function show() {
     const number = ++latest;
     const query = new URLSearchParams();
+    if (preview.dataset.endpoint) query.set("endpoint", preview.dataset.endpoint);
     for (const name of names) {
       const field = form.elements[name];
       query.set(name, name === "baseline_kind" ? chosenKind() : field ? field.value : "");
@@ -58,6 +66,8 @@ document.addEventListener("DOMContentLoaded", () => {
       fault.hidden = !answer.fault;
       fault.textContent = answer.fault || "";
       note.textContent = answer.fault ? "" : answer.slots.length ? noteText : "This schedule has no slots left.";
+      warnings.hidden = !(answer.warnings || []).length;
+      warnings.replaceChildren(...(answer.warnings || []).map(warning));
       list.replaceChildren(...(answer.slots || []).map((slot) => item(slot, answer.zone)));
     } catch {
       if (number === latest) note.textContent = "The preview cannot be loaded.";

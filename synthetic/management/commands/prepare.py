@@ -11,10 +11,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from cronicorn.postgres.sqlstate import unavailable_reason
+from jobs.zonerules import Search, rules_of_plans, search_batch
 
 
 class Command(BaseCommand):
-    """Migrates, creates the first operator, seeds the synthetic jobs. Each step is safe to repeat."""
+    """Migrates, makes plans by other zone rules anew, creates the first operator, seeds the synthetic jobs.
+
+    Each step is safe to repeat.
+    """
 
     help = "Migrate the database, create the first operator and the synthetic jobs; safe to repeat."
     requires_system_checks = []
@@ -35,11 +39,19 @@ class Command(BaseCommand):
         if options["static"]:
             self._collect()
         try:
+            self._make_plans_anew()
             link = not options["credentials"]
             call_command("create_first_admin", link=link, stdout=self.stdout, skip_checks=True)
             call_command("seed_synthetic", stdout=self.stderr, skip_checks=True)
         except Error as error:
             raise CommandError(f"{unavailable_reason(error) or 'The database refused:'} {error}".strip()) from error
+
+    def _make_plans_anew(self) -> None:
+        """Plans that other zone rules made; what a worker is at already is left to it."""
+        while (search := search_batch()) is Search.UNDER_WAY:
+            pass
+        if search is Search.DONE:
+            self.stderr.write(f"Plans follow the zone rules {rules_of_plans()}.")
 
     def _collect(self) -> None:
         stamp = Path(settings.STATIC_ROOT) / ".fingerprint"

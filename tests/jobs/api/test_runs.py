@@ -8,6 +8,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from jobs.models import Endpoint, RunResponse
+from jobs.replan import replan
 from tests.support.api import Api
 from tests.support.factories import Cast, make_endpoint, make_job, make_run
 
@@ -155,6 +156,98 @@ def test_a_preview_keeps_to_its_window(api: Api) -> None:
 def test_a_preview_of_one_run_is_that_run(api: Api) -> None:
     shown = api.post("/api/schedule/preview", {"runOnceAt": "2150-01-01T00:00:00+01:00"})
     assert [slot["at"] for slot in shown["slots"]] == ["2149-12-31T23:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "clock"),
+    [
+        (
+            {
+                "baselineIntervalMs": 14 * 86_400_000,
+                "startsAt": "2026-03-16T09:00:00+01:00",
+                "timezone": "Europe/Berlin",
+            },
+            "09:00",
+        ),
+        ({"baselineIntervalMs": 86_400_000, "startsAt": "2150-01-01T06:00:00Z"}, "06:00"),
+        ({"baselineIntervalMs": 5_400_000, "startsAt": "2020-01-01T06:00:00Z", "timezone": "Asia/Tokyo"}, None),
+        ({"baselineCron": "*/30 2 * * *", "timezone": "Europe/Berlin"}, None),
+    ],
+)
+def test_preview_shows_the_slots_that_the_governor_plans(
+    api: Api, cast: Cast, schedule: dict[str, object], clock: str | None
+) -> None:
+    shown = api.post("/api/schedule/preview", schedule)["slots"]
+    assert clock is None or {slot["local"][11:16] for slot in shown} == {clock}
+    given = {"name": "E", "url": "https://example.com/", **schedule}
+    made = api.post(f"/api/jobs/{make_job(cast.alice).pk}/endpoints", given, 201)
+    endpoint = Endpoint.objects.get(pk=made["id"])
+    for slot in shown:
+        assert endpoint.next_run_at == datetime.fromisoformat(slot["at"])
+        Endpoint.objects.update(last_slot_at=endpoint.next_slot_at)
+        replan([endpoint.pk])
+        endpoint.refresh_from_db()
+    Endpoint.objects.update(last_slot_at=None)
+    replan([endpoint.pk])
+    assert api.get(f"/api/endpoints/{endpoint.pk}/schedule")["slots"] == shown
+
+
+def test_end_that_has_passed_is_refused_in_preview_and_endpoint(api: Api, cast: Cast) -> None:
+    schedule = {"baselineIntervalMs": 60_000, "endsAt": "2020-01-01T00:00:00Z"}
+    job = make_job(cast.alice)
+    given = {"name": "E", "url": "https://example.com/", **schedule}
+    for path, body in (("schedule/preview", schedule), (f"jobs/{job.pk}/endpoints", given)):
+        (error,) = api.post(f"/api/{path}", body, 400)["errors"]
+        assert (error["code"], error["field"]) == ("in_the_past", "endsAt")
+
+
+@pytest.mark.parametrize("field", ["runOnceAt", "startsAt", "endsAt"])
+def test_year_2200_is_refused_in_every_time_of_a_schedule(api: Api, field: str) -> None:
+    schedule = {field: "2200-01-01T00:00:00Z"} | ({} if field == "runOnceAt" else {"baselineIntervalMs": 60_000})
+    (error,) = api.post("/api/schedule/preview", schedule, 400)["errors"]
+    assert (error["field"], error["message"]) == (field, "Give a time in the years 2000 to 2199.")
+
+
+UNEVEN = {
+    "code": "uneven_steps",
+    "text": "*/45 in the minute starts again in each hour: the gaps are 45 and 15 min. "
+    "For even gaps use an interval of 45 min, or a step that divides 60.",
+    "unit": "min",
+    "gaps": [45, 15],
+}
+
+
+def test_uneven_steps_are_warned_of_in_preview_schedule_and_endpoint(api: Api, cast: Cast) -> None:
+    assert api.post("/api/schedule/preview", {"baselineCron": "*/45 * * * *"})["warnings"] == [UNEVEN]
+    assert api.post("/api/schedule/preview", {"baselineCron": "*/15 * * * *"})["warnings"] == []
+    assert api.post("/api/schedule/preview", {"baselineIntervalMs": 60_000})["warnings"] == []
+    job = make_job(cast.alice)
+    given = {"name": "E", "url": "https://example.com/", "baselineCron": "*/45 * * * *"}
+    made = api.post(f"/api/jobs/{job.pk}/endpoints", given, 201)
+    assert made["warnings"] == [UNEVEN]
+    assert api.get(f"/api/endpoints/{made['id']}/schedule")["warnings"] == [UNEVEN]
+    changed = api.patch(f"/api/jobs/{job.pk}/endpoints/{made['id']}", {"baselineCron": "*/30 * * * *"})
+    assert changed["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("cron", "says"),
+    [
+        ("TZ=Europe/Berlin 0 9 * * *", "give the zone in the field timezone"),
+        ("*/10 * * * * *", "use an interval of 10 s. (at character 1)"),
+        ("H * * * *", "jitterMs"),
+        ("@reboot", "start of a machine"),
+    ],
+)
+def test_preview_and_endpoint_name_the_fault_of_a_cron_expression_alike(
+    api: Api, cast: Cast, cron: str, says: str
+) -> None:
+    job = make_job(cast.alice)
+    given = {"name": "E", "url": "https://example.com/", "baselineCron": cron}
+    for path, body in (("schedule/preview", {"baselineCron": cron}), (f"jobs/{job.pk}/endpoints", given)):
+        (error,) = api.post(f"/api/{path}", body, 400)["errors"]
+        assert (error["code"], error["field"]) == ("invalid_cron", "baselineCron")
+        assert says in error["message"]
 
 
 def test_health_counts_rates_and_percentiles(api: Api, endpoint: Endpoint) -> None:
