@@ -6,6 +6,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from jobs.api.refusals import error_body, plain_response
+from jobs.api.stored import JsonEncoder
 from jobs.errors import Fault
 from jobs.models import WorkerKind
 from jobs.selectors import worker_states
@@ -45,4 +46,4 @@ def health(request: HttpRequest) -> HttpResponse:
         "lastAnswerAt": model.answered_at,
         "ownersOverBudget": model.owners_used_up,
     }
-    return JsonResponse({"status": "ok", "database": "ok", "workers": workers, "model": told})
+    return JsonResponse({"status": "ok", "database": "ok", "workers": workers, "model": told}, encoder=JsonEncoder)

@@ -6,12 +6,14 @@ from typing import Any, TypeVar, cast
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
 from jobs.api.inputs import NothingInput
 from jobs.api.outputs import ErrorsOutput
+from jobs.api.parameters import read_parameters
 from jobs.api.protocol import json_body
 from jobs.selectors import capped_count
 
@@ -20,12 +22,25 @@ Method = TypeVar("Method", bound=Callable[..., Response])
 
 
 class ApiView(APIView):
-    """A view for a known person, who is the owner of all it reads and writes."""
+    """A view for a known person, who is the owner of all it reads and writes.
+
+    `parameters` are those of the query, read as the method describes them.
+    """
+
+    parameters: dict[str, Any]
 
     @property
     def owner(self) -> User:
         """Who asks; the permission has made sure that somebody does."""
         return cast(User, self.request.user)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Checks the caller, then the query of every method, also of one that takes no parameters."""
+        super().initial(request, *args, **kwargs)
+        handler = getattr(self, (request.method or "").lower(), None)
+        if handler is not None:
+            shape: Shape | None = getattr(handler, "query_shape", None)
+            self.parameters = read_parameters(request.query_params, shape)
 
     def read(self, shape: Shape, *, partial: bool = False) -> dict[str, Any]:
         """The request's fields by the models' names. Raises ValidationError."""
@@ -36,12 +51,6 @@ class ApiView(APIView):
     def read_nothing(self) -> None:
         """Refuses fields where none are taken."""
         self.read(NothingInput)
-
-    def query(self, shape: Shape) -> dict[str, Any]:
-        """The query's parameters; unknown ones are passed over. Raises ValidationError."""
-        reader = shape(data=self.request.query_params.dict())
-        reader.is_valid(raise_exception=True)
-        return cast(dict[str, Any], reader.validated_data)
 
 
 def show(shape: Shape, value: object, code: int = status.HTTP_200_OK) -> Response:
@@ -59,10 +68,17 @@ def cut(rows: QuerySet[Any, Any], query: Mapping[str, Any]) -> tuple[list[Any], 
 def described(
     name: str, takes: Shape | None = None, gives: Shape | None = None, code: int = 200, query: Shape | None = None
 ) -> Callable[[Method], Method]:
-    """Tells the OpenAPI document what a method is called, takes and gives."""
-    return extend_schema(
+    """Tells the OpenAPI document what a method is called, takes and gives, and the view which parameters it knows."""
+    in_the_document = extend_schema(
         operation_id=name,
         request=takes,
         parameters=[query] if query else None,
         responses={code: gives, "4XX": ErrorsOutput},
     )
+
+    def describe(method: Method) -> Method:
+        described_method: Method = in_the_document(method)
+        described_method.query_shape = query  # type: ignore[attr-defined]
+        return described_method
+
+    return describe

@@ -19,7 +19,7 @@ class EndpointsView(ApiView):
     @described("listEndpoints", query=EndpointQuery, gives=EndpointPage)
     def get(self, request: Request, job_id: UUID) -> Response:
         """List endpoints, newest first; without a status all but archived ones."""
-        query = self.query(EndpointQuery)
+        query = self.parameters
         rows = selectors.list_endpoints(self.owner, job_id, status=query.get("status"))
         endpoints, totals = cut(rows, query)
         return show(EndpointPage, {"endpoints": endpoints, **totals})
@@ -81,6 +81,4 @@ class EndpointHealthView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """Show counts, rates and percentiles over the last hours."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
-        return show(
-            HealthOutput, selectors.endpoint_health(endpoint, since_hours=self.query(HealthQuery)["sinceHours"])
-        )
+        return show(HealthOutput, selectors.endpoint_health(endpoint, since_hours=self.parameters["sinceHours"]))

@@ -18,7 +18,7 @@ class JobsView(ApiView):
     @described("listJobs", query=JobQuery, gives=JobPage)
     def get(self, request: Request) -> Response:
         """List jobs, newest first; without a status all but archived ones."""
-        query = self.query(JobQuery)
+        query = self.parameters
         jobs, totals = cut(
             selectors.search_jobs(self.owner, status=query.get("status"), search=query.get("search")), query
         )

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from accounts.models import ApiKey
 from jobs.api.fields import JsonField
+from jobs.api.stored import StoredField, StoredInstantField
 from jobs.models import Endpoint, Job, Run, RunResponse
 
 EXCERPT_LENGTH = 16_384
@@ -33,7 +34,7 @@ class CandidateOutput(serializers.Serializer[Mapping[str, Any]]):
     """One time that could have been next, and what became of it."""
 
     source = serializers.CharField()  # type: ignore[assignment]
-    at = serializers.CharField(allow_null=True)
+    at = StoredInstantField(allow_null=True)
     verdict = serializers.CharField()
     note = serializers.CharField()
 
@@ -41,13 +42,13 @@ class CandidateOutput(serializers.Serializer[Mapping[str, Any]]):
 class DecisionOutput(serializers.Serializer[Mapping[str, Any]]):
     """Why an endpoint runs when it runs."""
 
-    runAt = serializers.CharField(source="run_at", allow_null=True)
-    slotAt = serializers.CharField(source="slot_at", allow_null=True)
+    runAt = StoredInstantField(source="run_at", allow_null=True)
+    slotAt = StoredInstantField(source="slot_at", allow_null=True)
     source = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     attempt = serializers.IntegerField()
     sentence = serializers.CharField()
     candidates = CandidateOutput(many=True)
-    inputs = JsonField()
+    inputs = StoredField()
 
 
 class EndpointOutput(serializers.Serializer[Endpoint]):
@@ -162,7 +163,7 @@ class RunDetailOutput(RunOutput):
     worker = serializers.CharField()
     timings = TimingsOutput(source="*")
     decision = DecisionOutput()
-    lateResult = JsonField(source="late_result")
+    lateResult = StoredField(source="late_result")
     response = serializers.SerializerMethodField()
 
     def get_response(self, run: Run) -> dict[str, Any] | None:

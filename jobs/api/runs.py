@@ -21,7 +21,7 @@ class RunsView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """List runs, the latest due first."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
-        query = self.query(RunQuery)
+        query = self.parameters
         runs, totals = cut(selectors.list_runs(endpoint, status=query.get("status"), source=query.get("source")), query)
         return show(RunPage, {"runs": runs, **totals})
 

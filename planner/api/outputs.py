@@ -1,4 +1,4 @@
-"""What the planner's routes show. What was asked and carried out is passed on as it is stored."""
+"""What the planner's routes show. Tool calls are texts, passed on as the model wrote them."""
 
 # ruff: noqa: N815  the names are those of the API
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.api.fields import JsonField
+from jobs.api.stored import StoredField
 from planner.models import AnalysisSession, Proposal
 
 
@@ -21,8 +21,8 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     cause = serializers.CharField()
     causeKey = serializers.CharField(source="cause_key")
     tool = serializers.CharField()
-    argumentsAsked = JsonField(source="arguments_asked")
-    arguments = JsonField()
+    argumentsAsked = StoredField(source="arguments_asked")
+    arguments = StoredField()
     mode = serializers.CharField()
     status = serializers.CharField()
     statusReason = serializers.CharField(source="status_reason")
@@ -37,7 +37,7 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     endedBy = serializers.CharField(source="ended_by")
     nextRunBefore = serializers.DateTimeField(source="next_run_before")
     nextRunAfter = serializers.DateTimeField(source="next_run_after")
-    replacedHint = JsonField(source="replaced_hint")
+    replacedHint = StoredField(source="replaced_hint")
 
 
 class ProposalPage(serializers.Serializer[Mapping[str, Any]]):
