@@ -18,9 +18,9 @@ from accounts.models import ApiKey, User
 from cronicorn.dashboard import Scope, dashboard_context
 from jobs.admin.endpoint import EndpointAdmin
 from jobs.admin.job import JobAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.run import RunAdmin
 from jobs.models import Endpoint, Job, Run
+from jobs.selectors import current_time
 from planner.admin import AnalysisSessionAdmin, ProposalAdmin
 from planner.models import AnalysisSession, Proposal
 

@@ -95,7 +95,7 @@ def endpoint_slots(endpoint: Endpoint) -> list[Slot]:
     """The next ten slots of an endpoint's baseline; none while nothing is planned."""
     if endpoint.next_run_at is None:
         return []
-    now = _now()
+    now = current_time()
     return upcoming_slots(
         interval_ms=endpoint.baseline_interval_ms,
         cron=endpoint.baseline_cron,
@@ -165,6 +165,7 @@ def worker_states() -> dict[str, dict[str, Any]]:
     return {row["kind"]: {"live": row["live"], "last_seen_at": row["last_seen_at"]} for row in rows}
 
 
-def _now() -> datetime:
+def current_time() -> datetime:
+    """The database's clock."""
     with connection.cursor() as cursor:
         return database_now(cursor)

@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from accounts.ownership import OwnedModelAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words
+from jobs.selectors import current_time
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
 from planner.proposals import verdicts
 from planner.templatetags.provenance import advice_words

@@ -17,11 +17,12 @@ from jobs import services
 from jobs.admin.forms import EndpointForm
 from jobs.admin.picture import endpoint_context
 from jobs.admin.previews import preview_slots, zone_names
-from jobs.admin.reads import Recent, current_time, recent_runs
+from jobs.admin.reads import Recent, recent_runs
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words, rate_words, schedule_words, tone_of
-from jobs.authoring import edit_endpoint, set_endpoint_status
+from jobs.authoring import edit_endpoint, resume_endpoint, set_endpoint_status
 from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus, PlannerMode
+from jobs.selectors import current_time
 
 LIVE_SECTIONS = ("state", "why", "pictures", "runs")
 
@@ -32,11 +33,7 @@ def _run_now(endpoint: Endpoint, request: HttpRequest) -> None:
 
 
 def _resume(endpoint: Endpoint, request: HttpRequest) -> None:
-    """Ends both kinds of pause: the one without end, and the one with a time."""
-    if endpoint.status == EndpointStatus.PAUSED:
-        set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ACTIVE)
-    if endpoint.paused_until is not None:
-        services.resume(endpoint_id=endpoint.pk, author=Author.USER)
+    resume_endpoint(endpoint_id=endpoint.pk)
 
 
 def _set_status(endpoint: Endpoint, request: HttpRequest, *, status: EndpointStatus) -> None:

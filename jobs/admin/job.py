@@ -10,11 +10,12 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from jobs.admin.forms import JobForm
-from jobs.admin.reads import Recent, current_time, recent_runs
+from jobs.admin.reads import Recent, recent_runs
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment
 from jobs.authoring import set_job_status
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
+from jobs.selectors import current_time
 
 _SHOWN_ENDPOINTS = 200
 

@@ -10,9 +10,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.ownership import OwnedModelAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.words import NOTHING, badge, moment, ms_words
 from jobs.models import Endpoint, Run, RunResponse
+from jobs.selectors import current_time
 from scheduling.plan.decision import Source
 
 _SEARCH_ENDPOINTS = 200

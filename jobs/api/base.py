@@ -1,6 +1,6 @@
 """What every view of the API shares."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from django.db.models import QuerySet
@@ -11,10 +11,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
+from jobs.api.fields import StrictSerializer
 from jobs.api.inputs import NothingInput
 from jobs.api.outputs import ErrorsOutput
 from jobs.api.parameters import read_parameters
 from jobs.api.protocol import json_body
+from jobs.api.refusals import RefusedError
+from jobs.errors import Fault, Unreadable
 from jobs.selectors import capped_count
 
 Shape = type[serializers.Serializer[Any]]
@@ -42,11 +45,31 @@ class ApiView(APIView):
             shape: Shape | None = getattr(handler, "query_shape", None)
             self.parameters = read_parameters(request.query_params, shape)
 
-    def read(self, shape: Shape, *, partial: bool = False) -> dict[str, Any]:
-        """The request's fields by the models' names. Raises ValidationError."""
-        reader = shape(data=json_body(self.request), partial=partial)
-        reader.is_valid(raise_exception=True)
-        return cast(dict[str, Any], reader.validated_data)
+    def read(
+        self, shape: Shape, *, further: Callable[[Mapping[str, Any]], Sequence[Fault]] = lambda values: ()
+    ) -> dict[str, Any]:
+        """The request's fields, for routes whose fields are judged by `shape` and by `further`.
+
+        `further` has the values, Unreadable ones too, and names fields as the API does. Raises RefusedError with the
+        faults of both.
+        """
+        values = self.read_for_service(shape)
+        faults = [fault for value in values.values() if isinstance(value, Unreadable) for fault in value.faults]
+        faults += further(values)
+        if faults:
+            raise RefusedError(400, *faults)
+        return values
+
+    def read_for_service(self, shape: Shape, *, partial: bool = False) -> dict[str, Any]:
+        """The request's fields by the models' names, for a service that judges all of them and takes Unreadable ones.
+
+        Raises RefusedError where the request is no object.
+        """
+        reader = cast(StrictSerializer, shape(data=json_body(self.request), partial=partial))
+        values = reader.attempt(reader.initial_data)
+        if isinstance(values, Unreadable):
+            raise RefusedError(400, *values.faults)
+        return values
 
     def read_nothing(self) -> None:
         """Refuses fields where none are taken."""

@@ -63,6 +63,6 @@ class PreviewView(ApiView):
         """Show the first 10 slots of a cron expression or interval."""
         with connection.cursor() as cursor:
             now = database_now(cursor)
-        schedule = clean_schedule(self.read(ScheduleInput), now=now)
+        schedule = clean_schedule(self.read_for_service(ScheduleInput), now=now)
         slots = selectors.schedule_slots(schedule, now=now)
         return show(PreviewOutput, {"timezone": schedule["timezone"], "slots": slots})

@@ -13,13 +13,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-# Instants are RFC 3339 in UTC, always with six digits, so that their texts sort as they do. REST_FRAMEWORK says the same.
 _SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
 _INSTANT_NAME = re.compile(r"(?:.*_)?(?:at|until|now)")
 
 
 def instant_text(instant: datetime) -> str:
-    """An aware instant as the API writes it."""
+    """An aware instant as serializers write it too (REST_FRAMEWORK in the settings): RFC 3339, UTC, six digits."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
