@@ -37,8 +37,8 @@ def search_jobs(owner: User, *, status: str | None = None, search: str | None = 
 
 
 def endpoints_of(owner: User) -> QuerySet[Endpoint]:
-    """All endpoints of an owner, newest first."""
-    return Endpoint.objects.filter(owner=owner)
+    """All endpoints of an owner with their jobs, newest first."""
+    return Endpoint.objects.filter(owner=owner).select_related("job")
 
 
 def find_endpoint(owner: User, endpoint_id: UUID, *, job_id: UUID | None = None) -> Endpoint:
@@ -78,7 +78,7 @@ def capped_count(rows: QuerySet[Any, Any]) -> tuple[int, bool]:
 
 
 def with_counts(jobs: list[Job]) -> list[Job]:
-    """Jobs of one page with `endpoint_count` and `active_endpoint_count`, by one query."""
+    """Jobs of one page with `endpoint_count` and `active_endpoint_count`, by one query; a stopped job has no active."""
     rows = (
         Endpoint.objects.filter(job__in=jobs)
         .exclude(status=EndpointStatus.ARCHIVED)
@@ -87,7 +87,9 @@ def with_counts(jobs: list[Job]) -> list[Job]:
     )
     counts = {row["job_id"]: (row["all"], row["active"]) for row in rows}
     for job in jobs:
-        job.endpoint_count, job.active_endpoint_count = counts.get(job.pk, (0, 0))  # type: ignore[attr-defined]
+        count, active = counts.get(job.pk, (0, 0))
+        job.endpoint_count = count  # type: ignore[attr-defined]
+        job.active_endpoint_count = active if job.status == JobStatus.ACTIVE else 0  # type: ignore[attr-defined]
     return jobs
 
 

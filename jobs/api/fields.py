@@ -170,7 +170,8 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
             return Unreadable(tuple(faults_of([self._no_object()])))
         # Under names that no field has: a client may send `timeout_ms` beside `timeoutMs`.
         values: dict[str, Any] = {
-            f"unknown {name}": Unreadable(tuple(faults_of(faults, name))) for name, faults in self._unknown(data).items()
+            f"unknown {name}": Unreadable(tuple(faults_of(faults, name)))
+            for name, faults in self._unknown(data).items()
         }
         for field in self._writable_fields:
             given, source = field.get_value(data), str(field.source)

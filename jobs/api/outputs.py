@@ -11,12 +11,13 @@ from accounts.models import ApiKey
 from jobs.api.fields import JsonField
 from jobs.api.stored import StoredField, StoredInstantField
 from jobs.models import Endpoint, Job, Run, RunResponse
+from jobs.standing import blocked_by, effective_status
 
 EXCERPT_LENGTH = 16_384
 
 
 class JobOutput(serializers.Serializer[Job]):
-    """A job; the counts leave archived endpoints out."""
+    """A job; the counts leave archived endpoints out, and no endpoint of a job that is not active counts as active."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -59,6 +60,8 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     name = serializers.CharField()
     description = serializers.CharField()
     status = serializers.CharField()
+    effectiveStatus = serializers.SerializerMethodField()
+    blockedBy = serializers.SerializerMethodField()
     url = serializers.CharField()
     method = serializers.CharField()
     headers = JsonField()
@@ -102,6 +105,14 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     archivedAt = serializers.DateTimeField(source="archived_at")
+
+    def get_effectiveStatus(self, endpoint: Endpoint) -> str:  # noqa: N802  follows the field's name
+        """The endpoint's own status, or its job's where that is stronger."""
+        return effective_status(endpoint).value
+
+    def get_blockedBy(self, endpoint: Endpoint) -> str | None:  # noqa: N802  follows the field's name
+        """`endpoint` or `job`; null where neither is paused or archived."""
+        return blocked_by(endpoint)
 
 
 class RunOutput(serializers.Serializer[Run]):
@@ -183,6 +194,8 @@ class ScheduleOutput(serializers.Serializer[Mapping[str, Any]]):
     """What comes next and why, and the slots of the baseline."""
 
     nextRunAt = serializers.DateTimeField(source="next_run_at")
+    effectiveStatus = serializers.CharField(source="effective_status")
+    blockedBy = serializers.CharField(source="blocked_by", allow_null=True)
     decision = DecisionOutput()
     timezone = serializers.CharField()
     slots = SlotOutput(many=True)

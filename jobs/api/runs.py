@@ -11,6 +11,7 @@ from jobs import selectors
 from jobs.api.base import ApiView, cut, described, show
 from jobs.api.inputs import RunQuery, ScheduleInput
 from jobs.api.outputs import PreviewOutput, RunDetailOutput, RunPage, ScheduleOutput
+from jobs.standing import blocked_by, effective_status
 from jobs.validation import clean_schedule
 
 
@@ -46,6 +47,8 @@ class ScheduleView(ApiView):
             ScheduleOutput,
             {
                 "next_run_at": endpoint.next_run_at,
+                "effective_status": effective_status(endpoint).value,
+                "blocked_by": blocked_by(endpoint),
                 "decision": endpoint.next_decision,
                 "timezone": endpoint.timezone,
                 "slots": selectors.endpoint_slots(endpoint),

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
 from jobs.models.job import Job
+from jobs.models.stamps import UpdatedField
 from scheduling.plan.decision import Source
 
 MIN_INTERVAL_MS = 1_000
@@ -103,7 +104,7 @@ class Endpoint(models.Model):
     key = models.CharField(max_length=255, null=True, editable=False)
     status = models.CharField(max_length=16, choices=EndpointStatus.choices, default=EndpointStatus.ACTIVE)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True, editable=False)
+    updated_at = UpdatedField()
     archived_at = models.DateTimeField(null=True, editable=False)
 
     # The request. `headers` is a list of {"name", "secret", "value"}, where the value of a secret one is null and
