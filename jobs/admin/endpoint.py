@@ -7,14 +7,15 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db import models
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs import services
-from jobs.admin.forms import EndpointForm
+from jobs.admin.forms import EndpointForm, jobs_to_choose
 from jobs.admin.picture import endpoint_context
 from jobs.admin.previews import preview_slots, zone_names
 from jobs.admin.reads import Recent, recent_runs
@@ -192,8 +193,23 @@ class EndpointAdmin(ServiceModelAdmin):
         ]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The job from the address, where a job's page leads here."""
-        return {"job": request.GET["job"]} if "job" in request.GET else {}
+        """The job from the address, where a job's page leads here, else the person's only one; never another's."""
+        if "job" in request.GET:
+            return {"job": request.GET["job"]}
+        user: Any = request.user
+        own = list(jobs_to_choose(user).filter(owner=user.pk).values_list("pk", flat=True)[:2])
+        return {"job": own[0]} if len(own) == 1 else {}
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; where there is no job that the endpoint could join, a page that offers to make one."""
+        user: Any = request.user
+        if self.has_add_permission(request) and not jobs_to_choose(user).exists():
+            context = {**self.admin_site.each_context(request), "title": "Add endpoint", "opts": self.opts}
+            return TemplateResponse(request, "admin/jobs/endpoint/no_job.html", context)
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The form, with the names of all zones to choose from."""

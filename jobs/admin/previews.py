@@ -10,7 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from jobs.admin.fields import DurationField, UtcField
-from jobs.errors import InvalidInputError
+from jobs.errors import Fault, InvalidInputError, Unreadable
 from jobs.selectors import schedule_slots
 from jobs.validation import clean_schedule
 
@@ -23,21 +23,21 @@ _WINDOW: dict[str, forms.Field] = {"starts_at": UtcField(required=False), "ends_
 
 
 def preview_slots(values: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """The next ten slots by the clock of the zone and in UTC, if it were saved now; or the first fault and its field.
+    """The next ten slots by the clock of the zone and in UTC, if it were saved now; or all faults and the first field.
 
     `values` are the texts of the form's fields.
     """
     column, field = _BASELINES.get(values.get("baseline_kind", ""), _BASELINES["interval"])
     schedule: dict[str, Any] = {"timezone": values.get("timezone", "").strip() or "UTC"}
-    try:
-        for name, typed in {column: field, **_WINDOW}.items():
-            current = name
+    for name, typed in {column: field, **_WINDOW}.items():
+        try:
             schedule[name] = typed.clean(values.get(name, ""))
+        except ValidationError as error:
+            schedule[name] = Unreadable(tuple(Fault(name, "invalid", message) for message in error.messages))
+    try:
         slots = schedule_slots(clean_schedule(schedule, now=now), now=now)
-    except ValidationError as error:
-        return {"field": current, "fault": " ".join(error.messages)}
     except InvalidInputError as error:
-        return {"field": error.faults[0].field, "fault": error.faults[0].message}
+        return {"field": error.faults[0].field, "fault": " ".join(fault.message for fault in error.faults)}
     return {
         "zone": schedule["timezone"],
         "slots": [

@@ -12,7 +12,7 @@ from django.urls import URLPattern, path
 
 from accounts.addresses import page_url, route_of
 from accounts.ownership import OwnedModelAdmin
-from jobs.errors import ConflictError, Fault, InvalidInputError
+from jobs.errors import ConflictError, Fault, InvalidInputError, Unreadable
 
 BULK_LIMIT = 500
 
@@ -37,10 +37,21 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         return {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
 
     def _post_clean(self) -> None:
-        for fault in self.faults:
+        failed = {name for name in self.errors if name in self.fields}
+        for fault in self.faults or (self.further_faults() if failed else ()):
             name = (fault.field or "").split(".")[0].split("[")[0]
+            if name in failed:
+                continue
             path = fault.field if fault.field and fault.field != name else None
             self.add_error(name if name in self.fields else None, f"{path}: {fault.message}" if path else fault.message)
+
+    def further_faults(self) -> Sequence[Fault]:
+        """What the service would say of the fields that could be read, where others could not."""
+        return ()
+
+    def read_value(self, name: str) -> Any:
+        """What was typed into a field; Unreadable where that has a fault already."""
+        return self.cleaned_data.get(name) if name not in self.errors else Unreadable()
 
     def write(self, *, change: bool) -> models.Model:
         """Calls the service and returns the row as it stands now."""

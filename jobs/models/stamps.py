@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 
 class UpdatedField(models.DateTimeField):  # type: ignore[type-arg]
-    """When a row was last saved, by the clock of the statement: at the insert the same instant as a default of Now()."""
+    """When a row was last saved, by the clock of the statement: at the insert the instant of a default Now()."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "auto_now": True, "editable": False})
