@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from jobs.api.stored import StoredField
+from jobs.selectors import current_time
 from planner.models import AnalysisSession, Proposal
 
 
@@ -24,7 +25,7 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     argumentsAsked = StoredField(source="arguments_asked")
     arguments = StoredField()
     mode = serializers.CharField()
-    status = serializers.CharField()
+    status = serializers.SerializerMethodField()
     statusReason = serializers.CharField(source="status_reason")
     reason = serializers.CharField()
     ttlMs = serializers.IntegerField(source="ttl_ms")
@@ -38,6 +39,13 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     nextRunBefore = serializers.DateTimeField(source="next_run_before")
     nextRunAfter = serializers.DateTimeField(source="next_run_after")
     replacedHint = StoredField(source="replaced_hint")
+
+    def get_status(self, proposal: Proposal) -> str:
+        """The status as of now; the clock is read once for an answer."""
+        known: dict[str, Any] = self.context  # type: ignore[assignment]  # a dictionary of the whole answer
+        if "now" not in known:
+            known["now"] = current_time()
+        return proposal.status_at(known["now"]).value
 
 
 class ProposalPage(serializers.Serializer[Mapping[str, Any]]):
