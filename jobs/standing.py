@@ -1,9 +1,10 @@
-"""Whether an endpoint may run at all: its own status and its job's, said the same way everywhere. Pure.
+"""What stands in an endpoint's way, said the same way everywhere: its status and its job's, and the plan's note. Pure.
 
-A pause with an end is not part of it: that one ends by itself, and `paused_until` tells of it.
+A pause with an end blocks nothing: it ends by itself, and `paused_until` tells of it.
 """
 
 from jobs.models import Endpoint, EndpointStatus, JobStatus
+from scheduling.plan.decision import Verdict
 
 _RANK = {EndpointStatus.ACTIVE: 0, EndpointStatus.PAUSED: 1, EndpointStatus.ARCHIVED: 2}
 
@@ -29,3 +30,9 @@ def blocked_words(endpoint: Endpoint) -> str:
     if whose is None:
         return ""
     return f"{effective_status(endpoint).value}{' by its job' if whose == 'job' else ''}"
+
+
+def next_note(endpoint: Endpoint) -> str:
+    """What the plan says of the time it chose, as `backed off to every 20 min`; empty where there is nothing to say."""
+    candidates = (endpoint.next_decision or {}).get("candidates") or ()
+    return next((str(entry.get("note") or "") for entry in candidates if entry.get("verdict") == Verdict.CHOSEN), "")

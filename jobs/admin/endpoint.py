@@ -20,10 +20,11 @@ from jobs.admin.picture import endpoint_context
 from jobs.admin.previews import preview_slots, zone_names
 from jobs.admin.reads import Recent, recent_runs
 from jobs.admin.service import Button, ServiceModelAdmin
-from jobs.admin.words import badge, moment, ms_words, rate_words, schedule_words, tone_of
+from jobs.admin.words import badge, ms_words, next_run_words, rate_words, schedule_words, standing, tone_of
 from jobs.authoring import edit_endpoint, resume_endpoint, set_endpoint_status
 from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus, PlannerMode
 from jobs.selectors import current_time
+from jobs.standing import blocked_by
 
 LIVE_SECTIONS = ("state", "why", "pictures", "runs")
 
@@ -68,6 +69,7 @@ _BUTTONS = {
             partial(_set_status, status=EndpointStatus.ARCHIVED),
             "archived.",
             confirm="Archive this endpoint? It stops for good; its runs stay.",
+            confirm_many="Archive these endpoints? They stop for good; their runs stay.",
             quiet=True,
         ),
         *(
@@ -168,7 +170,9 @@ class EndpointAdmin(ServiceModelAdmin):
         if obj.status == EndpointStatus.ARCHIVED or obj.job.status == JobStatus.ARCHIVED:
             return []
         paused = obj.status == EndpointStatus.PAUSED or obj.paused_until is not None
-        names = ["resume"] if obj.status == EndpointStatus.PAUSED else ["run-now", "resume" if paused else "pause"]
+        names = ["resume" if paused else "pause"]
+        if blocked_by(obj) is None:
+            names.insert(0, "run-now")
         if obj.ai_hint_interval_ms is not None or obj.ai_hint_next_run_at is not None:
             names.append("clear-hints")
         if obj.failure_count:
@@ -255,11 +259,7 @@ class EndpointAdmin(ServiceModelAdmin):
     @admin.display(description="Status")
     def state(self, endpoint: Any) -> SafeString:
         """Whether it runs: its own status, its job's, or a pause with an end."""
-        if endpoint.status == EndpointStatus.ACTIVE and endpoint.job.status != JobStatus.ACTIVE:
-            return format_html('{} <span class="cc-dim">by its job</span>', badge(endpoint.job.status))
-        if endpoint.paused_until is not None and endpoint.paused_until > endpoint.read_at:
-            return format_html('{} <span class="cc-dim">for now</span>', badge("paused"))
-        return badge(endpoint.status)
+        return standing(endpoint, endpoint.read_at)
 
     @admin.display(description="Schedule")
     def schedule(self, endpoint: Any) -> SafeString:
@@ -275,8 +275,8 @@ class EndpointAdmin(ServiceModelAdmin):
 
     @admin.display(description="Next run")
     def next_run(self, endpoint: Any) -> SafeString:
-        """When a worker starts it."""
-        return moment(endpoint.next_run_at, endpoint.read_at)
+        """When a worker starts it, or what stops it."""
+        return next_run_words(endpoint, endpoint.read_at)
 
     @admin.display(description="Last runs")
     def history(self, endpoint: Any) -> SafeString:

@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path
 
 from accounts.addresses import page_url, route_of
+from accounts.confirmation import confirmation, is_confirmed
 from accounts.ownership import OwnedModelAdmin
 from jobs.errors import ConflictError, Fault, InvalidInputError, Unreadable
 
@@ -65,7 +66,10 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """Something to do with one object by POST. `do` takes the object and the request; `confirm` asks first."""
+    """Something to do with one object by POST. `do` takes the object and the request; `confirm` asks first.
+
+    `confirm_many` is the question for several at once.
+    """
 
     name: str
     label: str
@@ -73,6 +77,7 @@ class Button:
     do: Callable[[Any, HttpRequest], object]
     done: str
     confirm: str = ""
+    confirm_many: str = ""
     quiet: bool = False
 
 
@@ -124,12 +129,17 @@ class ServiceModelAdmin(OwnedModelAdmin):
         buttons = self.buttons()
         return [(self._bulk_action(buttons[name]), name, buttons[name].label) for name in self.bulk]
 
-    def _bulk_action(self, button: Button) -> Callable[..., None]:
-        def act(admin: "ServiceModelAdmin", request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+    def _bulk_action(self, button: Button) -> Callable[..., HttpResponse | None]:
+        def act(
+            admin: "ServiceModelAdmin", request: HttpRequest, queryset: models.QuerySet[Any]
+        ) -> HttpResponse | None:
             chosen = list(queryset[: BULK_LIMIT + 1])
             if len(chosen) > BULK_LIMIT:
                 admin.message_user(request, f"At most {BULK_LIMIT} at once; choose fewer.", messages.ERROR)
-                return
+                return None
+            if button.confirm and not is_confirmed(request):
+                question = button.confirm_many or button.confirm
+                return confirmation(admin, request, chosen, name=button.name, label=button.label, question=question)
             done = 0
             for obj in chosen:
                 if admin._do(button, obj, request):
@@ -137,6 +147,7 @@ class ServiceModelAdmin(OwnedModelAdmin):
                     done += 1
             if done:
                 admin.message_user(request, f"{done} of {len(chosen)}: {button.done}", messages.SUCCESS)
+            return None
 
         return act
 

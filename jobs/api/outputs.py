@@ -11,7 +11,7 @@ from accounts.models import ApiKey
 from jobs.api.fields import JsonField
 from jobs.api.stored import StoredField, StoredInstantField
 from jobs.models import Endpoint, Job, Run, RunResponse
-from jobs.standing import blocked_by, effective_status
+from jobs.standing import blocked_by, effective_status, next_note
 
 EXCERPT_LENGTH = 16_384
 
@@ -100,6 +100,7 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     plannerHoldUntil = serializers.DateTimeField(source="planner_hold_until")
     nextRunAt = serializers.DateTimeField(source="next_run_at")
     nextSource = serializers.CharField(source="next_source")
+    nextNote = serializers.SerializerMethodField()
     lastRunAt = serializers.DateTimeField(source="last_run_at")
     failureCount = serializers.IntegerField(source="failure_count")
     createdAt = serializers.DateTimeField(source="created_at")
@@ -109,6 +110,10 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     def get_effectiveStatus(self, endpoint: Endpoint) -> str:  # noqa: N802  follows the field's name
         """The endpoint's own status, or its job's where that is stronger."""
         return effective_status(endpoint).value
+
+    def get_nextNote(self, endpoint: Endpoint) -> str:  # noqa: N802  follows the field's name
+        """What the plan says of the time it chose, as `backed off to every 20 min`."""
+        return next_note(endpoint)
 
     def get_blockedBy(self, endpoint: Endpoint) -> str | None:  # noqa: N802  follows the field's name
         """`endpoint` or `job`; null where neither is paused or archived."""
