@@ -9,6 +9,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -18,6 +19,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from accounts.confirmation import confirmation, is_confirmed
 from accounts.models import ApiKey, Scope, User
 from accounts.ownership import OwnedModelAdmin
 from accounts.services import issue_api_key, revoke_api_key
@@ -97,13 +99,17 @@ class ApiKeyAdmin(OwnedModelAdmin):
         return response
 
     @admin.action(description="Revoke")
-    def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiKey]) -> None:
-        """Ends keys at once and for good."""
+    def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiKey]) -> HttpResponse | None:
+        """Ends keys at once and for good; asks first."""
         keys = list(queryset.filter(revoked_at__isnull=True))
+        if keys and not is_confirmed(request):
+            question = "Revoke these keys? What uses them is refused from then on."
+            return confirmation(self, request, keys, name="revoke", label="Revoke", question=question)
         for key in keys:
             revoke_api_key(key_id=key.pk)
             self.log_change(request, key, "revoked.")
         self.message_user(request, f"{len(keys)} revoked.", messages.SUCCESS)
+        return None
 
     @admin.display(description="May")
     def scope_words(self, key: ApiKey) -> str:
@@ -115,6 +121,8 @@ class ApiKeyAdmin(OwnedModelAdmin):
         """Whether it still opens anything."""
         if key.revoked_at is not None:
             return SafeString('<span class="cc-badge cc-calm">revoked</span>')
+        if key.expires_at is not None and key.expires_at <= timezone.now():
+            return SafeString('<span class="cc-badge cc-calm">expired</span>')
         return SafeString('<span class="cc-badge cc-good">live</span>')
 
 

@@ -8,7 +8,10 @@ from django.conf import settings
 
 
 class SecretUnavailableError(Exception):
-    """A sealed value cannot be opened: its key is gone, or it belongs to another row. It must not be used."""
+    """A sealed value cannot be opened: its key is gone, or it belongs to another row. It must not be used.
+
+    The message goes to people, so it names no table and no row.
+    """
 
 
 @lru_cache(maxsize=4)
@@ -27,7 +30,7 @@ def unseal(row: str, token: str) -> object:
     try:
         plain = json.loads(_fernet(settings.ENV.encryption_keys).decrypt(token.encode()))
     except (InvalidToken, UnicodeEncodeError) as error:
-        raise SecretUnavailableError(f"The secret of {row} cannot be decrypted with ENCRYPTION_KEYS.") from error
+        raise SecretUnavailableError("A stored secret cannot be decrypted with ENCRYPTION_KEYS.") from error
     if plain["row"] != row:
-        raise SecretUnavailableError(f"The secret of {row} was sealed for another row.")
+        raise SecretUnavailableError("A stored secret was sealed for another row.")
     return plain["value"]

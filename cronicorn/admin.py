@@ -18,9 +18,10 @@ from accounts.models import ApiKey, User
 from cronicorn.dashboard import Scope, dashboard_context
 from jobs.admin.endpoint import EndpointAdmin
 from jobs.admin.job import JobAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.run import RunAdmin
-from jobs.models import Endpoint, Job, Run
+from jobs.models import Endpoint, Job, JobStatus, Run
+from jobs.selectors import current_time
+from jobs.standing import blocked_words
 from planner.admin import AnalysisSessionAdmin, ProposalAdmin
 from planner.models import AnalysisSession, Proposal
 
@@ -78,10 +79,11 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
         results = []
         for model, word, icon in ((Job, "job", "folder"), (Endpoint, "endpoint", "schedule")):
             found = Scope.of(user).owned(model._default_manager.filter(name__icontains=term)).exclude(status="archived")
+            found = found.select_related("job") if model is Endpoint else found
             results += [
                 SearchResult(
                     title=row.name,
-                    description=word,
+                    description=", ".join(filter(None, (word, _standing(row)))),
                     link=reverse(f"admin:jobs_{word}_page", args=[row.pk]),
                     icon=icon,
                 )
@@ -101,6 +103,13 @@ def _job_of(request: HttpRequest, user: User) -> UUID | None:
     except ValueError:
         return None
     return job_id if Scope.of(user).owned(Job.objects.filter(pk=job_id)).exists() else None
+
+
+def _standing(row: Job | Endpoint) -> str:
+    """What stops a job or an endpoint, in words; empty where nothing does."""
+    if isinstance(row, Endpoint):
+        return blocked_words(row)
+    return "" if row.status == JobStatus.ACTIVE else str(row.status)
 
 
 def is_operator(request: HttpRequest) -> bool:

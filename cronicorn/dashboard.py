@@ -21,10 +21,12 @@ from cronicorn.runtime.clock import monotonic_ns
 from jobs.admin.words import ms_words, rate_words, tone_of
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus, Run, WorkerHeartbeat
 from jobs.selectors import LIVE_FOR
+from jobs.standing import next_note
 from jobs.zonerules import rules_of_plans
 from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
+from planner.selectors import has_status
 from planner.templatetags.provenance import advice_words
 from scheduling.cron.zones import rules_version
 
@@ -115,8 +117,8 @@ def dashboard_context(user: User, now: datetime, job_id: UUID | None = None) -> 
         "chart": _chart(traffic, now),
         "sources": _shares(traffic.sources),
         "attention": _attention(scope, now),
-        "pending": scope.of_endpoints(Proposal.objects.filter(status=ProposalStatus.PENDING)).count(),
-        "activity": _activity(scope),
+        "pending": scope.of_endpoints(Proposal.objects.filter(has_status(ProposalStatus.PENDING, now))).count(),
+        "activity": _activity(scope, now),
         "workers": _workers(now),
         "model": model_state(),
         "budgets": budgets_of(user.pk, now.astimezone(UTC)),
@@ -204,7 +206,7 @@ def _endpoint_state(scope: Scope, now: datetime) -> dict[str, Any]:
     active = Q(status=EndpointStatus.ACTIVE, job__status=JobStatus.ACTIVE)
     return scope.endpoints().aggregate(
         endpoints=Count("pk"),
-        hinted=Count("pk", filter=hinted),
+        hinted=Count("pk", filter=active & hinted),
         failing=Count("pk", filter=active & Q(failure_count__gt=0)),
         next_run_at=Min("next_run_at"),
     )
@@ -266,13 +268,15 @@ def _attention(scope: Scope, now: datetime) -> list[dict[str, Any]]:
 
 def _why(endpoint: Endpoint, now: datetime) -> str:
     if endpoint.failure_count:
-        return "1 failure" if endpoint.failure_count == 1 else f"{endpoint.failure_count} failures in a row"
+        failures = "1 failure" if endpoint.failure_count == 1 else f"{endpoint.failure_count} failures in a row"
+        note = next_note(endpoint)
+        return f"{failures}, {note}" if note else failures
     if endpoint.paused_until is not None and endpoint.paused_until > now:
         return f"paused by the {endpoint.paused_by}"
     return "overdue: no worker has taken it"
 
 
-def _activity(scope: Scope) -> list[dict[str, Any]]:
+def _activity(scope: Scope, now: datetime) -> list[dict[str, Any]]:
     """The latest runs, planner sessions and proposals in one list, newest first."""
     by_id = scope.owner_id is None
     runs = scope.of_endpoints(Run.objects.defer("decision")).select_related("endpoint")
@@ -308,7 +312,7 @@ def _activity(scope: Scope) -> list[dict[str, Any]]:
             "kind": "proposal",
             "icon": "lightbulb",
             "endpoint": proposal.endpoint,
-            "word": proposal.status,
+            "word": proposal.status_at(now),
             "text": f"{advice_words(proposal)}: {proposal.reason}"[:160],
             "url": reverse("admin:planner_proposal_page", args=[proposal.pk]),
         }

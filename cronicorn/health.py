@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from cronicorn.postgres.session import Session
 from cronicorn.postgres.sqlstate import drop_connection
 from jobs.api.refusals import error_body, plain_response
+from jobs.api.stored import JsonEncoder
 from jobs.errors import Fault
 from jobs.models import WorkerKind
 from jobs.zonerules import rules_of_plans
@@ -58,8 +59,8 @@ def health(request: HttpRequest) -> HttpResponse:
     }
     if progress.problems and _is_strict(request):
         faults = (Fault(None, "no_progress", problem) for problem in progress.problems)
-        return JsonResponse({**body, "status": "unavailable", **error_body(*faults)}, status=503)
-    return JsonResponse(body)
+        return JsonResponse({**body, "status": "unavailable", **error_body(*faults)}, status=503, encoder=JsonEncoder)
+    return JsonResponse(body, encoder=JsonEncoder)
 
 
 def _is_strict(request: HttpRequest) -> bool:

@@ -6,6 +6,7 @@ caller may touch the row is for the caller to ask; see `jobs.selectors`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,11 +17,11 @@ from django.db import connection, transaction
 from accounts.ids import new_ids
 from accounts.models import User
 from cronicorn.runtime.clock import database_now
-from jobs.errors import ConflictError, Fault, InvalidInputError
+from jobs.errors import ConflictError, Fault, InvalidInputError, Unreadable
 from jobs.headers import keep_headers
-from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
+from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus
 from jobs.replan import replan, row_of
-from jobs.services import changing, follow_change
+from jobs.services import changing, follow_change, resume
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
 from scheduling.plan.edits import SCHEDULE_COLUMNS
@@ -38,25 +39,33 @@ def egress_policy() -> EgressPolicy:
     return installation_policy(settings.ENV)
 
 
-def create_job(*, owner: User, values: Values, endpoints: Sequence[Values] = ()) -> Job:
-    """A job with its endpoints, planned; all or nothing. Only an operator may make a synthetic one."""
+def create_job(*, owner: User, values: Values, endpoints: Sequence[Values | Unreadable] | Unreadable = ()) -> Job:
+    """A job with its endpoints, planned; all or nothing. Only an operator may make a synthetic one.
+
+    Values that could not be read come as Unreadable, as does a whole endpoint or the list of them.
+    """
     cleaned, faults = _attempt_job(values)
     if cleaned.get("is_synthetic") and not owner.is_superuser:
         raise OperatorsOnlyError(Fault("is_synthetic", "operators_only", "Only operators may create synthetic jobs."))
+    if isinstance(endpoints, Unreadable):
+        faults += endpoints.faults
+        endpoints = ()
     if len(endpoints) > MAX_ENDPOINTS_AT_ONCE:
         faults.append(Fault("endpoints", "too_many", f"At most {MAX_ENDPOINTS_AT_ONCE} endpoints at once."))
         endpoints = ()
+    now = _now()
+    rows = []
+    ids = sorted(new_ids(len(endpoints)))  # so that the order of the endpoints is that of their ids
+    for number, (endpoint_id, given) in enumerate(zip(ids, endpoints, strict=True)):
+        try:
+            if isinstance(given, Unreadable):
+                raise InvalidInputError(*given.faults)
+            rows.append(_columns(endpoint_id, given, synthetic=cleaned.get("is_synthetic", False), now=now))
+        except InvalidInputError as error:
+            faults += [_below(f"endpoints[{number}]", fault) for fault in error.faults]
+    if faults:
+        raise InvalidInputError(*faults)
     with transaction.atomic():
-        now = _now()
-        rows = []
-        ids = sorted(new_ids(len(endpoints)))  # so that the order of the endpoints is that of their ids
-        for number, (endpoint_id, given) in enumerate(zip(ids, endpoints, strict=True)):
-            try:
-                rows.append(_columns(endpoint_id, given, synthetic=cleaned.get("is_synthetic", False), now=now))
-            except InvalidInputError as error:
-                faults += [_below(f"endpoints[{number}]", fault) for fault in error.faults]
-        if faults:
-            raise InvalidInputError(*faults)
         job = Job.objects.create(owner=owner, **cleaned)
         Endpoint.objects.bulk_create([Endpoint(job=job, owner=owner, **row) for row in rows])
         replan(ids)
@@ -151,6 +160,15 @@ def set_endpoint_status(*, endpoint_id: UUID, status: EndpointStatus) -> Endpoin
     return endpoint
 
 
+def resume_endpoint(*, endpoint_id: UUID) -> Endpoint:
+    """Ends both kinds of pause by a person's word, the one without end and the one with a time; a job's pause stays."""
+    with transaction.atomic():
+        endpoint = set_endpoint_status(endpoint_id=endpoint_id, status=EndpointStatus.ACTIVE)
+        if endpoint.paused_until is not None:
+            endpoint = resume(endpoint_id=endpoint_id, author=Author.USER)
+    return endpoint
+
+
 def _attempt_job(values: Values) -> tuple[Clean, list[Fault]]:
     try:
         return clean_job(values, creating=True), []
@@ -166,7 +184,7 @@ def _columns(endpoint_id: UUID, values: Values, *, synthetic: bool, now: datetim
 
 
 def _below(path: str, fault: Fault) -> Fault:
-    return Fault(f"{path}.{fault.field}" if fault.field else path, fault.code, fault.message)
+    return replace(fault, field=f"{path}.{fault.field}" if fault.field else path)
 
 
 def _lock_job(job_id: UUID) -> Job:

@@ -5,11 +5,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one field, by the field's name in the model; None is the request as a whole."""
+    """One thing wrong with one field, by the field's name in the model; None is the request as a whole.
+
+    `as_sent` tells that the name is the client's own, which is not translated.
+    """
 
     field: str | None
     code: str
     message: str
+    as_sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands among values for one that could not be read, so that the others are still judged.
+
+    `faults` are what is wrong with it; none where the person has been told already.
+    """
+
+    faults: tuple[Fault, ...] = ()
 
 
 class InvalidInputError(Exception):

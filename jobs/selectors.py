@@ -38,8 +38,8 @@ def search_jobs(owner: User, *, status: str | None = None, search: str | None = 
 
 
 def endpoints_of(owner: User) -> QuerySet[Endpoint]:
-    """All endpoints of an owner, newest first."""
-    return Endpoint.objects.filter(owner=owner)
+    """All endpoints of an owner with their jobs, newest first."""
+    return Endpoint.objects.filter(owner=owner).select_related("job")
 
 
 def find_endpoint(owner: User, endpoint_id: UUID, *, job_id: UUID | None = None) -> Endpoint:
@@ -79,7 +79,7 @@ def capped_count(rows: QuerySet[Any, Any]) -> tuple[int, bool]:
 
 
 def with_counts(jobs: list[Job]) -> list[Job]:
-    """Jobs of one page with `endpoint_count` and `active_endpoint_count`, by one query."""
+    """Jobs of one page with `endpoint_count` and `active_endpoint_count`, by one query; a stopped job has no active."""
     rows = (
         Endpoint.objects.filter(job__in=jobs)
         .exclude(status=EndpointStatus.ARCHIVED)
@@ -88,7 +88,9 @@ def with_counts(jobs: list[Job]) -> list[Job]:
     )
     counts = {row["job_id"]: (row["all"], row["active"]) for row in rows}
     for job in jobs:
-        job.endpoint_count, job.active_endpoint_count = counts.get(job.pk, (0, 0))  # type: ignore[attr-defined]
+        count, active = counts.get(job.pk, (0, 0))
+        job.endpoint_count = count  # type: ignore[attr-defined]
+        job.active_endpoint_count = active if job.status == JobStatus.ACTIVE else 0  # type: ignore[attr-defined]
     return jobs
 
 
@@ -96,7 +98,7 @@ def endpoint_slots(endpoint: Endpoint) -> list[Slot]:
     """The next ten slots of an endpoint's baseline; none while nothing is planned."""
     if endpoint.next_run_at is None:
         return []
-    now = _now()
+    now = current_time()
     return upcoming_slots(
         interval_ms=endpoint.baseline_interval_ms,
         cron=endpoint.baseline_cron,
@@ -196,6 +198,7 @@ def worker_states() -> dict[str, dict[str, Any]]:
     return states
 
 
-def _now() -> datetime:
+def current_time() -> datetime:
+    """The database's clock."""
     with connection.cursor() as cursor:
         return database_now(cursor)

@@ -4,7 +4,7 @@ People and the planner come through the same functions; `author` says who speaks
 Creating and editing jobs and endpoints is `jobs.authoring`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -47,9 +47,13 @@ def set_interval_hint(
     *, endpoint_id: UUID, interval_ms: int, ttl_ms: int, reason: str, author: Author, proposal_id: UUID | None = None
 ) -> Endpoint:
     """Runs the endpoint every `interval_ms` for `ttl_ms`; the governor keeps it inside the endpoint's bounds."""
-    _check_range("interval_ms", interval_ms, MIN_INTERVAL_MS, MAX_INTERVAL_MS)
-    _check_range("ttl_ms", ttl_ms, 1, MAX_HINT_TTL_MS)
-    _check_reason(reason)
+    _raise_if(
+        [
+            *_range_faults("interval_ms", interval_ms, MIN_INTERVAL_MS, MAX_INTERVAL_MS),
+            *_range_faults("ttl_ms", ttl_ms, 1, MAX_HINT_TTL_MS),
+            *_reason_faults(reason),
+        ]
+    )
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         endpoint.ai_hint_interval_ms = interval_ms
@@ -73,20 +77,17 @@ def set_oneshot_hint(
     proposal_id: UUID | None = None,
 ) -> Endpoint:
     """Runs the endpoint once at `next_run_at`, or `next_run_in_ms` from now; a time in the past means at once."""
-    _check_range("ttl_ms", ttl_ms, 1, MAX_HINT_TTL_MS)
-    _check_reason(reason)
+    faults = [*_range_faults("ttl_ms", ttl_ms, 1, MAX_HINT_TTL_MS), *_reason_faults(reason)]
     if (next_run_at is None) == (next_run_in_ms is None):
-        raise InvalidInputError(Fault("next_run_at", "required", "Give either nextRunAt or nextRunInMs, not both."))
+        faults.append(Fault("next_run_at", "required", "Give either nextRunAt or nextRunInMs, not both."))
     if next_run_in_ms is not None:
-        _check_range("next_run_in_ms", next_run_in_ms, 0, MAX_HINT_TTL_MS)
+        faults += _range_faults("next_run_in_ms", next_run_in_ms, 0, MAX_HINT_TTL_MS)
+    _raise_if(faults)
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         at = next_run_at if next_run_at is not None else now + timedelta(milliseconds=next_run_in_ms or 0)
         expires_at = now + timedelta(milliseconds=ttl_ms)
-        if at >= expires_at:
-            raise InvalidInputError(
-                Fault("ttl_ms", "hint_ends_first", "The hint would end before its run. Give a longer time to live.")
-            )
+        _raise_if(oneshot_faults(at, expires_at))
         endpoint.ai_hint_next_run_at = at
         endpoint.ai_hint_next_run_expires_at = expires_at
         endpoint.ai_hint_next_run_reason = reason
@@ -126,17 +127,9 @@ def pause(
 
     Raises ConflictError where the planner would touch a person's pause.
     """
-    _check_reason(reason)
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
-        if until <= now or until > now + MAX_PAUSE:
-            raise InvalidInputError(
-                Fault(
-                    "paused_until",
-                    "out_of_range",
-                    "Give a time in the future, at most 366 days away, or null to resume.",
-                )
-            )
+        _raise_if([*pause_faults(until, now), *_reason_faults(reason)])
         if author != Author.USER and endpoint.paused_by == Author.USER and _in_force(endpoint.paused_until, now):
             raise ConflictError("paused_by_a_person", "A person paused this endpoint; only a person may change that.")
         endpoint.paused_until, endpoint.pause_reason = until, reason
@@ -221,11 +214,31 @@ def _refuse_archived(endpoint: Endpoint) -> None:
         raise ConflictError("archived", "The endpoint or its job is archived.")
 
 
-def _check_range(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InvalidInputError(Fault(field, "out_of_range", f"Give a number of milliseconds from {low} to {high}."))
+def oneshot_faults(at: datetime, expires_at: datetime) -> list[Fault]:
+    """What is wrong with a one-shot hint for `at` that ends at `expires_at`."""
+    if at < expires_at:
+        return []
+    return [Fault("ttl_ms", "hint_ends_first", "The hint would end before its run. Give a longer time to live.")]
 
 
-def _check_reason(reason: str) -> None:
-    if len(reason) > REASON_LIMIT:
-        raise InvalidInputError(Fault("reason", "too_long", f"At most {REASON_LIMIT} characters."))
+def pause_faults(until: datetime, now: datetime) -> list[Fault]:
+    """What is wrong with the end of a pause that begins now."""
+    if now < until <= now + MAX_PAUSE:
+        return []
+    message = "Give a time in the future, at most 366 days away, or null to resume."
+    return [Fault("paused_until", "out_of_range", message)]
+
+
+def _range_faults(field: str, value: int, low: int, high: int) -> list[Fault]:
+    if low <= value <= high:
+        return []
+    return [Fault(field, "out_of_range", f"Give a number of milliseconds from {low} to {high}.")]
+
+
+def _reason_faults(reason: str) -> list[Fault]:
+    return [] if len(reason) <= REASON_LIMIT else [Fault("reason", "too_long", f"At most {REASON_LIMIT} characters.")]
+
+
+def _raise_if(faults: Sequence[Fault]) -> None:
+    if faults:
+        raise InvalidInputError(*faults)

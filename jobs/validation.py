@@ -4,12 +4,12 @@ Reads no row and no clock: `now`, the egress policy and the endpoint as it stand
 of the models, whose constraints say the same. Faults are collected, so that a person sees all of them at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.errors import Fault, InvalidInputError
-from jobs.headers import parse_headers, with_content_type
+from jobs.errors import Fault, InvalidInputError, Unreadable
+from jobs.headers import Header, parse_headers, with_content_type
 from jobs.models import Endpoint, PlannerMode, WorkerLossPolicy
 from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS, Method
 from jobs.rules import parse_rules
@@ -39,7 +39,7 @@ def clean_job(values: Values, *, creating: bool) -> Clean:
     }
     if creating:
         cleaners["is_synthetic"] = lambda field, value: _boolean(field, False if value is None else value)
-    cleaned, faults = _clean_fields(values, cleaners)
+    cleaned, faults, _ = _clean_fields(values, cleaners)
     if creating and "name" not in values:
         faults.append(Fault("name", "required", "A job needs a name."))
     _raise_if(faults)
@@ -55,7 +55,7 @@ def clean_endpoint(
     old one. Raises InvalidInputError with every fault.
     """
     given = _with_defaults(values)
-    cleaned, faults = _clean_fields(given, _CLEANERS)
+    cleaned, faults, failed = _clean_fields(given, _CLEANERS)
     if current is None:
         faults += [Fault(name, "required", "An endpoint needs this.") for name in ("name", "url") if name not in values]
     if "url" in cleaned:
@@ -66,10 +66,14 @@ def clean_endpoint(
     for name in ("rules", "success_criteria"):
         if name in cleaned:
             cleaned[f"{name}_text"] = text_of(given[name])
-    if isinstance(given.get("body"), dict | list) and "body" in cleaned:
-        cleaned["headers"] = _headers_for_json(cleaned, current)
+    if isinstance(given.get("body"), dict | list) and "body" in cleaned and "headers" not in failed:
+        try:
+            cleaned["headers"] = _headers_for_json(cleaned, current)
+        except InvalidInputError as error:
+            faults += error.faults
+    faults += _unstored_secrets(cleaned.get("headers", ()), current)
     merged = _merge(cleaned, given, current)
-    _raise_if(faults + _further_faults(faults, _joint_faults(merged, cleaned, current is None, now)))
+    _raise_if(faults + _joint_faults(merged, cleaned, current is None, now, failed))
     return cleaned
 
 
@@ -80,8 +84,8 @@ def clean_schedule(values: Values, *, now: datetime, current: Endpoint | None = 
     """
     names = (*BASELINES, "timezone", "starts_at", "ends_at")
     given = _with_defaults({**dict.fromkeys(names), **values})
-    cleaned, faults = _clean_fields(given, {name: _CLEANERS[name] for name in names})
-    _raise_if(faults + _further_faults(faults, _joint_faults(_Merged(cleaned, before=current), cleaned, True, now)))
+    cleaned, faults, failed = _clean_fields(given, {name: _CLEANERS[name] for name in names})
+    _raise_if(faults + _joint_faults(_Merged(cleaned, before=current), cleaned, True, now, failed))
     return cleaned
 
 
@@ -115,25 +119,24 @@ def _with_defaults(values: Values) -> Clean:
     return {name: _DEFAULTS[name] if value is None and name in _DEFAULTS else value for name, value in values.items()}
 
 
-def _clean_fields(values: Values, cleaners: Mapping[str, Callable[[str, object], object]]) -> tuple[Clean, list[Fault]]:
+def _clean_fields(
+    values: Values, cleaners: Mapping[str, Callable[[str, object], object]]
+) -> tuple[Clean, list[Fault], frozenset[str]]:
+    """The clean values, what is wrong with the others, and the names of those others."""
     cleaned: Clean = {}
     faults: list[Fault] = []
+    failed = set()
     for name, value in values.items():
-        if name not in cleaners:
-            faults.append(Fault(name, "unknown_field", "This field is not known."))
-            continue
         try:
+            if isinstance(value, Unreadable):
+                raise InvalidInputError(*value.faults)
+            if name not in cleaners:
+                raise InvalidInputError(Fault(name, "unknown_field", "This field is not known."))
             cleaned[name] = cleaners[name](name, value)
         except InvalidInputError as error:
             faults += error.faults
-    return cleaned, faults
-
-
-def _further_faults(known: list[Fault], found: list[Fault]) -> list[Fault]:
-    """The faults between fields, without those that only follow from a field that is faulty itself."""
-    failed = {fault.field for fault in known}
-    counted = failed.isdisjoint(BASELINES)
-    return [fault for fault in found if fault.field not in failed and (counted or fault.code != "one_baseline")]
+            failed.add(name)
+    return cleaned, faults, frozenset(failed)
 
 
 def _raise_if(faults: list[Fault]) -> None:
@@ -141,33 +144,42 @@ def _raise_if(faults: list[Fault]) -> None:
         raise InvalidInputError(*faults)
 
 
-def _joint_faults(merged: _Merged, changed: Clean, creating: bool, now: datetime) -> list[Fault]:
+def _joint_faults(
+    merged: _Merged, changed: Clean, creating: bool, now: datetime, failed: frozenset[str]
+) -> list[Fault]:
+    """What is wrong between fields. Where one of `failed` takes part, nothing can be said."""
     faults: list[Fault] = []
     given = [name for name in BASELINES if merged[name] is not None]
-    if len(given) != 1 and (creating or any(name in changed for name in BASELINES)):
+    if failed.isdisjoint(BASELINES) and len(given) != 1 and (creating or any(name in changed for name in BASELINES)):
         fields = given or BASELINES[:2]
         faults += [Fault(name, "one_baseline", f"Give exactly one of {_BASELINE_WORDS}.") for name in fields]
-    faults += _bound_faults(merged)
-    if any(name in changed for name in ("baseline_cron", "timezone")) and merged["baseline_cron"] is not None:
+    faults += _bound_faults(merged, failed)
+    cron_changed = any(name in changed for name in ("baseline_cron", "timezone"))
+    if failed.isdisjoint(("baseline_cron", "timezone")) and cron_changed and merged["baseline_cron"] is not None:
         faults += _cadence_faults(merged["baseline_cron"], merged["timezone"])
     starts_at, ends_at, once_at = merged["starts_at"], merged["ends_at"], merged["run_once_at"]
-    if starts_at is not None and ends_at is not None and starts_at >= ends_at:
+    window_known = failed.isdisjoint(("starts_at", "ends_at"))
+    if window_known and starts_at is not None and ends_at is not None and starts_at >= ends_at:
         faults.append(Fault("ends_at", "window", "The schedule must end after it starts."))
-    new_end = merged.new_value("ends_at")
+    new_end = merged.new_value("ends_at") if "ends_at" not in failed else None
     if new_end is not None and new_end < now - PAST_TOLERANCE:
         remedy = "Give a later time or none; to stop the endpoint, pause or archive it."
         faults.append(Fault("ends_at", "in_the_past", f"This end has passed, so nothing would run. {remedy}"))
-    if once_at is not None:
+    if once_at is not None and "run_once_at" not in failed:
         new_once = merged.new_value("run_once_at")
         if new_once is not None and new_once < now - PAST_TOLERANCE:
             faults.append(Fault("run_once_at", "in_the_past", "Give a time in the future."))
-        if (starts_at is not None and once_at < starts_at) or (ends_at is not None and once_at >= ends_at):
+        too_early = "starts_at" not in failed and starts_at is not None and once_at < starts_at
+        if too_early or ("ends_at" not in failed and ends_at is not None and once_at >= ends_at):
             faults.append(Fault("run_once_at", "window", "The one run lies outside startsAt and endsAt."))
     return faults
 
 
-def _bound_faults(merged: _Merged) -> list[Fault]:
-    low, high, interval = merged["min_interval_ms"], merged["max_interval_ms"], merged["baseline_interval_ms"]
+def _bound_faults(merged: _Merged, failed: frozenset[str]) -> list[Fault]:
+    low, high, interval = (
+        None if name in failed else merged[name]
+        for name in ("min_interval_ms", "max_interval_ms", "baseline_interval_ms")
+    )
     if low is not None and high is not None and low > high:
         return [Fault("min_interval_ms", "bounds", "The minimum is larger than the maximum.")]
     if interval is not None and ((low is not None and interval < low) or (high is not None and interval > high)):
@@ -206,6 +218,17 @@ def _headers_for_json(cleaned: Clean, current: Endpoint | None) -> object:
     else:
         given = current.headers if current is not None else []
     return parse_headers(with_content_type(given, "application/json"))
+
+
+def _unstored_secrets(headers: Sequence[Header], current: Endpoint | None) -> list[Fault]:
+    """Faults of secret headers without a value where none is stored to be kept."""
+    stored = current.headers if current is not None else []
+    known = {str(header["name"]).lower() for header in stored if header["secret"]}
+    return [
+        Fault(f"headers[{number}].value", "required", "Give a value; none is stored.")
+        for number, header in enumerate(headers)
+        if header.secret and header.value is None and header.name.lower() not in known
+    ]
 
 
 def _boolean(field: str, value: object) -> bool:

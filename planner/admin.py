@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
+from django.db import models
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from accounts.ownership import OwnedModelAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment, ms_words
+from jobs.selectors import current_time
 from planner.models import AnalysisSession, Proposal, ProposalStatus, Tool
 from planner.proposals import verdicts
+from planner.selectors import has_status
 from planner.templatetags.provenance import advice_words
 
 
@@ -99,12 +101,28 @@ _BUTTONS = {
 }
 
 
+class StatusFilter(admin.SimpleListFilter):
+    """By what became of a proposal by now, stored so or not."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Every status."""
+        return [(value, str(label)) for value, label in ProposalStatus.choices]
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """The proposals of that status."""
+        value = self.value()
+        return queryset.filter(has_status(value, current_time())) if value else queryset
+
+
 class ProposalAdmin(ServiceModelAdmin):
     """Advice asked for, newest first."""
 
     page_template = "admin/planner/proposal.html"
     list_display = ("made", "endpoint", "advice", "outcome", "cause", "reason")
-    list_filter = ("status", "cause", "tool")
+    list_filter = (StatusFilter, "cause", "tool")
     search_fields = ("endpoint__name", "reason")
     list_select_related = ("endpoint",)
     bulk = ("approve", "reject", "undo")
@@ -119,10 +137,11 @@ class ProposalAdmin(ServiceModelAdmin):
         return _BUTTONS
 
     def buttons_for(self, obj: Proposal) -> list[Button]:
-        """What its status allows."""
-        if obj.status == ProposalStatus.PENDING:
+        """What its status as of now allows."""
+        status = obj.status_at(current_time())
+        if status == ProposalStatus.PENDING:
             return [_BUTTONS["approve"], _BUTTONS["reject"]]
-        in_force = obj.status in (ProposalStatus.APPLIED, ProposalStatus.APPROVED) and obj.ended_at is None
+        in_force = status in (ProposalStatus.APPLIED, ProposalStatus.APPROVED) and obj.ended_at is None
         return [_BUTTONS["undo"]] if in_force and obj.tool != Tool.CLEAR_HINTS else []
 
     def complete_rows(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
@@ -143,17 +162,21 @@ class ProposalAdmin(ServiceModelAdmin):
         return advice_words(proposal)
 
     @admin.display(description="Status")
-    def outcome(self, proposal: Proposal) -> SafeString:
-        """What became of it."""
-        return badge(proposal.status)
+    def outcome(self, proposal: Any) -> SafeString:
+        """What became of it by now."""
+        return badge(proposal.status_at(proposal.read_at))
 
     def page_context(self, request: HttpRequest, obj: Proposal) -> dict[str, Any]:
         """The proposal, with what may be done about it."""
+        now = current_time()
+        status = obj.status_at(now)
         return {
             "title": advice_words(obj),
             "proposal": obj,
             "endpoint": obj.endpoint,
             "advice": advice_words(obj),
-            "now": current_time(),
+            "now": now,
+            "status": status,
+            "offer_expired": status == ProposalStatus.EXPIRED and obj.applied_at is None,
             "buttons": self.buttons_for(obj),
         }

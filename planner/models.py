@@ -1,5 +1,7 @@
 """Advice asked for: analysis sessions and the append-only history of proposals."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -179,3 +181,14 @@ class Proposal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool.replace('_', ' ').capitalize()} ({self.status})"
+
+    def status_at(self, now: datetime) -> ProposalStatus:
+        """The status as of `now`: an offer that nobody took, or a hint that ran out, has expired, stored so or not.
+
+        The planner's worker stores it when it passes by; it may be stopped.
+        """
+        ends_at = {
+            ProposalStatus.PENDING: self.offer_expires_at,
+            ProposalStatus.APPLIED: self.hint_expires_at if self.ended_at is None else None,
+        }.get(ProposalStatus(self.status))
+        return ProposalStatus.EXPIRED if ends_at is not None and ends_at <= now else ProposalStatus(self.status)

@@ -7,21 +7,24 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db import models
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs import services
-from jobs.admin.forms import EndpointForm
+from jobs.admin.forms import EndpointForm, jobs_to_choose
 from jobs.admin.picture import endpoint_context
 from jobs.admin.previews import preview_slots, zone_names
-from jobs.admin.reads import Recent, current_time, recent_runs
+from jobs.admin.reads import Recent, recent_runs
 from jobs.admin.service import Button, ServiceModelAdmin
-from jobs.admin.words import badge, moment, ms_words, rate_words, schedule_words, tone_of
-from jobs.authoring import edit_endpoint, set_endpoint_status
+from jobs.admin.words import badge, ms_words, next_run_words, rate_words, schedule_words, standing, tone_of
+from jobs.authoring import edit_endpoint, resume_endpoint, set_endpoint_status
 from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus, PlannerMode
+from jobs.selectors import current_time
+from jobs.standing import blocked_by
 
 LIVE_SECTIONS = ("state", "why", "pictures", "runs")
 
@@ -32,11 +35,7 @@ def _run_now(endpoint: Endpoint, request: HttpRequest) -> None:
 
 
 def _resume(endpoint: Endpoint, request: HttpRequest) -> None:
-    """Ends both kinds of pause: the one without end, and the one with a time."""
-    if endpoint.status == EndpointStatus.PAUSED:
-        set_endpoint_status(endpoint_id=endpoint.pk, status=EndpointStatus.ACTIVE)
-    if endpoint.paused_until is not None:
-        services.resume(endpoint_id=endpoint.pk, author=Author.USER)
+    resume_endpoint(endpoint_id=endpoint.pk)
 
 
 def _set_status(endpoint: Endpoint, request: HttpRequest, *, status: EndpointStatus) -> None:
@@ -70,6 +69,7 @@ _BUTTONS = {
             partial(_set_status, status=EndpointStatus.ARCHIVED),
             "archived.",
             confirm="Archive this endpoint? It stops for good; its runs stay.",
+            confirm_many="Archive these endpoints? They stop for good; their runs stay.",
             quiet=True,
         ),
         *(
@@ -170,7 +170,9 @@ class EndpointAdmin(ServiceModelAdmin):
         if obj.status == EndpointStatus.ARCHIVED or obj.job.status == JobStatus.ARCHIVED:
             return []
         paused = obj.status == EndpointStatus.PAUSED or obj.paused_until is not None
-        names = ["resume"] if obj.status == EndpointStatus.PAUSED else ["run-now", "resume" if paused else "pause"]
+        names = ["resume" if paused else "pause"]
+        if blocked_by(obj) is None:
+            names.insert(0, "run-now")
         if obj.ai_hint_interval_ms is not None or obj.ai_hint_next_run_at is not None:
             names.append("clear-hints")
         if obj.failure_count:
@@ -195,8 +197,23 @@ class EndpointAdmin(ServiceModelAdmin):
         ]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """The job from the address, where a job's page leads here."""
-        return {"job": request.GET["job"]} if "job" in request.GET else {}
+        """The job from the address, where a job's page leads here, else the person's only one; never another's."""
+        if "job" in request.GET:
+            return {"job": request.GET["job"]}
+        user: Any = request.user
+        own = list(jobs_to_choose(user).filter(owner=user.pk).values_list("pk", flat=True)[:2])
+        return {"job": own[0]} if len(own) == 1 else {}
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; where there is no job that the endpoint could join, a page that offers to make one."""
+        user: Any = request.user
+        if self.has_add_permission(request) and not jobs_to_choose(user).exists():
+            context = {**self.admin_site.each_context(request), "title": "Add endpoint", "opts": self.opts}
+            return TemplateResponse(request, "admin/jobs/endpoint/no_job.html", context)
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The form, with the names of all zones to choose from."""
@@ -244,11 +261,7 @@ class EndpointAdmin(ServiceModelAdmin):
     @admin.display(description="Status")
     def state(self, endpoint: Any) -> SafeString:
         """Whether it runs: its own status, its job's, or a pause with an end."""
-        if endpoint.status == EndpointStatus.ACTIVE and endpoint.job.status != JobStatus.ACTIVE:
-            return format_html('{} <span class="cc-dim">by its job</span>', badge(endpoint.job.status))
-        if endpoint.paused_until is not None and endpoint.paused_until > endpoint.read_at:
-            return format_html('{} <span class="cc-dim">for now</span>', badge("paused"))
-        return badge(endpoint.status)
+        return standing(endpoint, endpoint.read_at)
 
     @admin.display(description="Schedule")
     def schedule(self, endpoint: Any) -> SafeString:
@@ -264,8 +277,8 @@ class EndpointAdmin(ServiceModelAdmin):
 
     @admin.display(description="Next run")
     def next_run(self, endpoint: Any) -> SafeString:
-        """When a worker starts it."""
-        return moment(endpoint.next_run_at, endpoint.read_at)
+        """When a worker starts it, or what stops it."""
+        return next_run_words(endpoint, endpoint.read_at)
 
     @admin.display(description="Last runs")
     def history(self, endpoint: Any) -> SafeString:

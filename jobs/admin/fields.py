@@ -2,13 +2,15 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.signing import BadSignature, TimestampSigner
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from accounts.vault import SecretUnavailableError, seal, unseal
 from jobs.written import MalformedJsonError, read_json, text_of
 from scheduling.exchange.public_headers import PUBLIC_HEADERS
 
@@ -17,6 +19,10 @@ _PART = re.compile(r"\s*(\d{1,12})\s*(ms|sec|s|min|m|h|d)(?![a-z])\s*,?", re.IGN
 _SPARE_ROWS = 2
 _ROW_LIMIT = 60
 _LENGTH_LIMIT = 80
+TYPED_KEPT_FOR = timedelta(hours=1)
+_TYPED = "typed-header"
+_TOO_OLD = "The value that you typed is no longer kept. Type it again."
+_NOT_OPENLY = "Type the value again to keep it openly."
 
 
 def parse_duration_ms(text: str) -> int:
@@ -159,16 +165,21 @@ def _with_plain_lines(text: str) -> str:
 
 
 class HeadersWidget(forms.Widget):
-    """Rows of name, value and "secret". A secret value is never written into the page.
+    """Rows of name, value and "secret". A secret value is never written into the page in clear.
 
-    A new row is secret until it is given the name of a header whose value is not secret by nature.
+    One that was typed into a form that was then refused goes back encrypted, in a field of its own, so that it need not
+    be typed again: for an hour, and for `holder` alone, who is the person at the form. A new
+    row is secret until it is given the name of a header whose value is not secret by nature.
     """
 
     template_name = "jobs/headers.html"
+    holder = ""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """The rows, and two empty ones to fill in."""
-        rows = list(value or [])
+        rows = [
+            {**row, "kept": self._wrap(row["value"]) if row["secret"] and row["value"] else ""} for row in value or []
+        ]
         empty = [{"name": "", "value": "", "secret": True} for _ in range(_SPARE_ROWS)]
         context: dict[str, Any] = super().get_context(name, value, attrs)
         context["rows"] = [{**row, "number": number} for number, row in enumerate([*rows, *empty])]
@@ -176,25 +187,55 @@ class HeadersWidget(forms.Widget):
         return context
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:
-        """The rows with a name; an empty value of a secret one is None, which keeps what is stored."""
+        """The rows with a name; an empty value of a secret one is what was typed before, else None: it stays stored.
+
+        A row whose value was typed before and cannot be had says why in `lost`.
+        """
         rows = []
         for number in range(_ROW_LIMIT):
             header = (data.get(f"{name}-{number}-name") or "").strip()
             value = data.get(f"{name}-{number}-value") or ""
+            kept = data.get(f"{name}-{number}-kept") or ""
             secret = f"{name}-{number}-secret" in data
-            if header or value:
-                rows.append({"name": header, "value": None if secret and not value else value, "secret": secret})
+            if not header and not value:
+                continue
+            row: dict[str, Any] = {"name": header, "value": None if secret and not value else value, "secret": secret}
+            if kept and not value:
+                typed = self._unwrap(kept) if secret else None
+                if typed is None:
+                    row["lost"] = _TOO_OLD if secret else _NOT_OPENLY
+                else:
+                    row["value"] = typed
+            rows.append(row)
         return rows
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
         """Never: no rows are a meaning too."""
         return False
 
+    def _wrap(self, value: str) -> str:
+        return TimestampSigner(salt=_TYPED).sign(seal(f"{_TYPED}:{self.holder}", value))
+
+    def _unwrap(self, kept: str) -> str | None:
+        """What was typed; None where the text is too old, another person's or not ours."""
+        try:
+            sealed = TimestampSigner(salt=_TYPED).unsign(kept, max_age=TYPED_KEPT_FOR)
+            return str(unseal(f"{_TYPED}:{self.holder}", sealed))
+        except (BadSignature, SecretUnavailableError):
+            return None
+
 
 class HeadersField(forms.Field):
     """Request headers as the service takes them."""
 
     widget = HeadersWidget
+
+    def clean(self, value: Any) -> Any:
+        """The rows. Raises ValidationError where a value that was typed before cannot be had."""
+        lost = [f"{row['name']}: {row['lost']}" for row in value if "lost" in row]
+        if lost:
+            raise ValidationError(lost)
+        return value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Whether a row differs from what is stored, or brings a new secret."""

@@ -1,8 +1,12 @@
 """The forms of jobs and endpoints. They read what a person typed; what may be is for `jobs.authoring` to say."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.db.models import Case, QuerySet, When
+from django.urls import reverse_lazy
+from django.utils.text import format_lazy
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
@@ -11,17 +15,41 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from accounts.models import User
 from jobs.admin.fields import DurationField, ExactText, HeadersField, JsonText, UtcField
 from jobs.admin.service import ServiceForm
-from jobs.authoring import create_endpoint, create_job, edit_endpoint, edit_job
+from jobs.authoring import create_endpoint, create_job, edit_endpoint, edit_job, egress_policy
+from jobs.errors import Fault, InvalidInputError, Unreadable
 from jobs.models import BaselineKind, Endpoint, Job, JobStatus, PlannerMode, WorkerLossPolicy
 from jobs.models.endpoint import Method
+from jobs.selectors import current_time
+from jobs.validation import clean_endpoint, clean_job
 
 BASELINE_FIELDS = {
     BaselineKind.INTERVAL: "baseline_interval_ms",
     BaselineKind.CRON: "baseline_cron",
     BaselineKind.ONCE: "run_once_at",
 }
+
+
+def jobs_to_choose(user: User) -> QuerySet[Job]:
+    """The jobs that a new endpoint may join: the person's own first, for an operator then everybody's."""
+    jobs = Job.objects.exclude(status=JobStatus.ARCHIVED).select_related("owner")
+    if not user.is_superuser:
+        return jobs.filter(owner=user.pk).order_by("name")
+    foreign = Case(When(owner=user.pk, then=0), default=1)
+    return jobs.order_by(foreign, "owner__email", "name")
+
+
+class JobField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """A job by its name; of somebody else's the owner is told too."""
+
+    user: User | None = None
+
+    def label_from_instance(self, obj: Job) -> str:
+        """The name, and whose it is where it is not the person's own."""
+        own = self.user is None or obj.owner_id == self.user.pk
+        return obj.name if own else f"{obj.name} (of {obj.owner.email})"
 
 
 class JobForm(ServiceForm):
@@ -34,6 +62,14 @@ class JobForm(ServiceForm):
         model = Job
         fields: tuple[str, ...] = ()
 
+    def further_faults(self) -> Sequence[Fault]:
+        """Those of name and description."""
+        try:
+            clean_job({name: self.read_value(name) for name in ("name", "description")}, creating=False)
+        except InvalidInputError as error:
+            return error.faults
+        return ()
+
     def write(self, *, change: bool) -> Job:
         """Creates or edits the job."""
         values = {name: self.cleaned_data[name] for name in ("name", "description")}
@@ -45,7 +81,14 @@ class JobForm(ServiceForm):
 class EndpointForm(ServiceForm):
     """Everything that a person may set on an endpoint."""
 
-    job = forms.ModelChoiceField(queryset=Job.objects.none(), widget=UnfoldAdminSelectWidget, empty_label=None)
+    job = JobField(
+        queryset=Job.objects.none(),
+        widget=UnfoldAdminSelectWidget,
+        empty_label="Choose a job",
+        help_text=format_lazy(
+            'Or <a class="cc-link" href="{}">make a new job</a>.', reverse_lazy("admin:jobs_job_add")
+        ),
+    )
     name = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
     description = forms.CharField(
         required=False,
@@ -152,13 +195,14 @@ class EndpointForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        user: Any = self.request.user
+        headers: Any = self.fields["headers"]
+        headers.widget.holder = str(user.pk)
         if self.instance.pk and not self.instance._state.adding:
             del self.fields["job"]
             return
-        jobs = Job.objects.exclude(status=JobStatus.ARCHIVED).order_by("name")
-        user: Any = self.request.user
         choices: Any = self.fields["job"]
-        choices.queryset = jobs if user.is_superuser else jobs.filter(owner=user.pk)
+        choices.queryset, choices.user = jobs_to_choose(user), user
         defaults = {"baseline_kind": "interval", "baseline_interval_ms": 300_000, "timezone": "UTC"}
         columns = ("method", "timeout_ms", "max_response_bytes", "retry_limit", "on_worker_loss", "planner_mode")
         self.initial = {**defaults, **self.initial_of(Endpoint(), columns), **self.initial}
@@ -172,21 +216,42 @@ class EndpointForm(ServiceForm):
         return initial | written | {"baseline_kind": instance.baseline_kind.value}
 
     def write(self, *, change: bool) -> Endpoint:
-        """Creates the endpoint, or edits what differs; another kind of baseline replaces the old one."""
-        kind = self.cleaned_data["baseline_kind"]
-        values = {name: self.cleaned_data[name] for name in self.fields if name not in ("job", "baseline_kind")}
-        for other, column in BASELINE_FIELDS.items():
-            if other != kind:
-                values[column] = None
-        values["timezone"] = values["timezone"] or "UTC"
-        values["jitter_ms"] = values["jitter_ms"] or 0
-        values["rules"] = values["rules"] or []
-        values["body"] = values["body"] or None
+        """Creates the endpoint, or edits what differs."""
         if not change:
-            return create_endpoint(job_id=self.cleaned_data["job"].pk, values=values)
+            return create_endpoint(job_id=self.cleaned_data["job"].pk, values=self._values())
+        return edit_endpoint(endpoint_id=self.instance.pk, changes=self._values())
+
+    def further_faults(self) -> Sequence[Fault]:
+        """Those of the request, the schedule and all else, as the service judges it."""
+        adding = "job" in self.fields
+        job = self.cleaned_data.get("job") if adding else self.instance.job
+        try:
+            clean_endpoint(
+                self._values(),
+                current=None if adding else self.instance,
+                synthetic=job is not None and job.is_synthetic,
+                egress=egress_policy(),
+                now=current_time(),
+            )
+        except InvalidInputError as error:
+            return error.faults
+        return ()
+
+    def _values(self) -> dict[str, Any]:
+        """The columns as typed, of an existing endpoint what differs; another baseline replaces the old one."""
+        values = {name: self.read_value(name) for name in self.fields if name not in ("job", "baseline_kind")}
+        kind = self.read_value("baseline_kind")
+        for other, column in BASELINE_FIELDS.items():
+            if isinstance(kind, Unreadable):
+                values[column] = kind
+            elif other != kind:
+                values[column] = None
+        for name, empty in (("timezone", "UTC"), ("jitter_ms", 0), ("rules", []), ("body", None)):
+            values[name] = values[name] or empty
+        if "job" in self.fields:
+            return values
         changed = {*self.changed_data, *(BASELINE_FIELDS.values() if "baseline_kind" in self.changed_data else ())}
-        changes = {name: value for name, value in values.items() if name in changed}
-        return edit_endpoint(endpoint_id=self.instance.pk, changes=changes)
+        return {name: value for name, value in values.items() if name in changed}
 
     def clean(self) -> dict[str, Any]:
         """The chosen kind of baseline must be given."""

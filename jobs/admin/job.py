@@ -7,14 +7,16 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin.forms import JobForm
-from jobs.admin.reads import Recent, current_time, recent_runs
+from jobs.admin.reads import Recent, recent_runs
 from jobs.admin.service import Button, ServiceModelAdmin
 from jobs.admin.words import badge, moment
 from jobs.authoring import set_job_status
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
+from jobs.selectors import current_time
 
 _SHOWN_ENDPOINTS = 200
 
@@ -35,6 +37,7 @@ _BUTTONS = {
             partial(_set_status, status=JobStatus.ARCHIVED),
             "archived.",
             confirm="Archive this job? All its endpoints stop for good.",
+            confirm_many="Archive these jobs? All their endpoints stop for good.",
             quiet=True,
         ),
     )
@@ -99,14 +102,15 @@ class JobAdmin(ServiceModelAdmin):
 
     @admin.display(description="Next run")
     def next_run(self, job: Any) -> SafeString:
-        """The earliest of its endpoints."""
+        """The earliest of its endpoints; of a job that is stopped, why there is none."""
+        if job.status != JobStatus.ACTIVE:
+            return format_html('<span class="cc-dim">{}</span>', job.status)
         return moment(job.counted["next_run_at"], job.read_at)
 
     def page_context(self, request: HttpRequest, obj: Job) -> dict[str, Any]:
         """The endpoints with their last runs."""
-        endpoints = list(
-            obj.endpoints.exclude(status=EndpointStatus.ARCHIVED).order_by("name", "pk")[: _SHOWN_ENDPOINTS + 1]
-        )
+        alive = obj.endpoints.select_related("job").exclude(status=EndpointStatus.ARCHIVED).order_by("name", "pk")
+        endpoints = list(alive[: _SHOWN_ENDPOINTS + 1])
         recent = recent_runs([endpoint.pk for endpoint in endpoints])
         return {
             "now": current_time(),

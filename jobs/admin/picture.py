@@ -17,6 +17,7 @@ from jobs.admin.pictures import (
 from jobs.admin.reads import HINT_SOURCES, MAX_SLOTS, bands_of, baseline_slots
 from jobs.admin.words import ms_words, tone_of, utc_words
 from jobs.models import Endpoint, Run, RunStatus
+from jobs.standing import blocked_by, blocked_words, next_note
 
 SHOWN_RUNS = 80
 LISTED_RUNS = 12
@@ -37,6 +38,9 @@ def endpoint_context(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
         "endpoint": endpoint,
         "now": now,
         "decision": endpoint.next_decision or {},
+        "blocked": blocked_words(endpoint),
+        "blocked_by": blocked_by(endpoint),
+        "note": next_note(endpoint),
         "hints": _hints(endpoint, now),
         "paused": endpoint.paused_until is not None and endpoint.paused_until > now,
         "held": endpoint.planner_hold_until is not None and endpoint.planner_hold_until > now,

@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from jobs.admin.fields import DurationField, UtcField
-from jobs.errors import InvalidInputError
+from jobs.errors import Fault, InvalidInputError, Unreadable
 from jobs.models import Endpoint
 from jobs.selectors import schedule_slots
 from jobs.slots import schedule_warnings
@@ -25,22 +25,22 @@ _WINDOW: dict[str, forms.Field] = {"starts_at": UtcField(required=False), "ends_
 
 
 def preview_slots(values: Mapping[str, str], now: datetime, current: Endpoint | None = None) -> dict[str, Any]:
-    """The next ten slots by the clock of the zone and in UTC, with warnings; or the first fault and its field.
+    """The next ten slots by the clock of the zone and in UTC, with warnings; or all faults and the first field.
 
     `values` are the texts of the form's fields, `current` is the endpoint that is edited.
     """
     column, field = _BASELINES.get(values.get("baseline_kind", ""), _BASELINES["interval"])
     schedule: dict[str, Any] = {"timezone": values.get("timezone", "").strip() or "UTC"}
-    try:
-        for name, typed in {column: field, **_WINDOW}.items():
-            typing = name
+    for name, typed in {column: field, **_WINDOW}.items():
+        try:
             schedule[name] = typed.clean(values.get(name, ""))
+        except ValidationError as error:
+            schedule[name] = Unreadable(tuple(Fault(name, "invalid", message) for message in error.messages))
+    try:
         cleaned = clean_schedule(schedule, now=now, current=current)
         slots = schedule_slots(cleaned, now=now, current=current)
-    except ValidationError as error:
-        return {"field": typing, "fault": " ".join(error.messages)}
     except InvalidInputError as error:
-        return {"field": error.faults[0].field, "fault": error.faults[0].message}
+        return {"field": error.faults[0].field, "fault": " ".join(fault.message for fault in error.faults)}
     return {
         "zone": schedule["timezone"],
         "slots": [

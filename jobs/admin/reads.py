@@ -9,20 +9,14 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from cronicorn.runtime.clock import database_now
 from jobs.models import Endpoint, Run
+from jobs.selectors import current_time
 from scheduling.cron.cadence import CronError, parse_cadence
 from scheduling.plan.interval import Interval
 
 RECENT_RUNS = 20
 MAX_SLOTS = 200
 HINT_SOURCES = frozenset({"ai-interval", "ai-oneshot", "clamped-min", "clamped-max"})
-
-
-def current_time() -> datetime:
-    """The database's clock, by which all times of a page are judged."""
-    with connection.cursor() as cursor:
-        return database_now(cursor)
 
 
 @dataclass(frozen=True, slots=True)

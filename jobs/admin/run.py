@@ -10,9 +10,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.ownership import OwnedModelAdmin
-from jobs.admin.reads import current_time
 from jobs.admin.words import NOTHING, badge, moment, ms_words
 from jobs.models import Endpoint, Run, RunResponse
+from jobs.selectors import current_time
 from scheduling.exchange.compression import unread_words
 from scheduling.plan.decision import Source
 
@@ -24,7 +24,11 @@ _FLAG_WORDS = {
     "unknown_charset": "The charset that the server names is not known; read as UTF-8.",
     "undecodable_replaced": "Bytes that are no text in this charset are replaced.",
 }
-_PHASES = (("DNS", "dns_ms"), ("Connect", "connect_ms"), ("TLS", "tls_ms"), ("First byte", "first_byte_ms"))
+_WAIT = "Waiting for the first byte"
+_PHASES = (("DNS", "dns_ms"), ("Connect", "connect_ms"), ("TLS", "tls_ms"), (_WAIT, "first_byte_ms"))
+_LABELS = [*(label for label, _ in _PHASES), "Body"]
+_FAILED_UNSENT = ("dns_failed", "connect_failed", "tls_failed", "destination_not_allowed")
+_NOISE = 0.02
 
 
 class SourceFilter(admin.SimpleListFilter):
@@ -160,16 +164,26 @@ def response_notes(flags: list[str]) -> list[str]:
 
 
 def phases_of(run: Run) -> list[dict[str, Any]]:
-    """The parts of a call, one after the other, with begin and share in percent of the whole; the rest is the body."""
+    """The parts of a call, one after the other, with begin and share in percent of the whole.
+
+    What the named parts leave is the body once the first byte was there, else the wait for it, which a hung server
+    never ends. A call that failed before it was sent has no such rest: what is left is the clock's own noise.
+    """
     total = run.total_ms or run.duration_ms
     parts = [(label, getattr(run, column)) for label, column in _PHASES]
     known = [(label, length) for label, length in parts if length is not None]
     if not total or not known:
         return []
-    known.append(("Body", max(0.0, total - sum(length for _, length in known))))
+    rest = max(0.0, total - sum(length for _, length in known))
+    if run.first_byte_ms is not None:
+        known.append(("Body", rest))
+    elif run.error_kind not in _FAILED_UNSENT and rest > total * _NOISE:
+        known.append((_WAIT, rest))
     places, begin = [], 0.0
-    for number, (label, length) in enumerate(known):
+    for label, length in known:
         share = round(min(100.0 - begin, 100 * length / total), 2)
-        places.append({"label": label, "ms": length, "begin": round(begin, 2), "share": share, "number": number})
+        places.append(
+            {"label": label, "ms": length, "begin": round(begin, 2), "share": share, "number": _LABELS.index(label)}
+        )
         begin += share
     return places

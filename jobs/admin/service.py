@@ -11,8 +11,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path
 
 from accounts.addresses import page_url, route_of
+from accounts.confirmation import confirmation, is_confirmed
 from accounts.ownership import OwnedModelAdmin
-from jobs.errors import ConflictError, Fault, InvalidInputError
+from jobs.errors import ConflictError, Fault, InvalidInputError, Unreadable
 
 BULK_LIMIT = 500
 
@@ -37,10 +38,21 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         return {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
 
     def _post_clean(self) -> None:
-        for fault in self.faults:
+        failed = {name for name in self.errors if name in self.fields}
+        for fault in self.faults or (self.further_faults() if failed else ()):
             name = (fault.field or "").split(".")[0].split("[")[0]
+            if name in failed:
+                continue
             path = fault.field if fault.field and fault.field != name else None
             self.add_error(name if name in self.fields else None, f"{path}: {fault.message}" if path else fault.message)
+
+    def further_faults(self) -> Sequence[Fault]:
+        """What the service would say of the fields that could be read, where others could not."""
+        return ()
+
+    def read_value(self, name: str) -> Any:
+        """What was typed into a field; Unreadable where that has a fault already."""
+        return self.cleaned_data.get(name) if name not in self.errors else Unreadable()
 
     def write(self, *, change: bool) -> models.Model:
         """Calls the service and returns the row as it stands now."""
@@ -54,7 +66,10 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """Something to do with one object by POST. `do` takes the object and the request; `confirm` asks first."""
+    """Something to do with one object by POST. `do` takes the object and the request; `confirm` asks first.
+
+    `confirm_many` is the question for several at once.
+    """
 
     name: str
     label: str
@@ -62,6 +77,7 @@ class Button:
     do: Callable[[Any, HttpRequest], object]
     done: str
     confirm: str = ""
+    confirm_many: str = ""
     quiet: bool = False
 
 
@@ -113,12 +129,17 @@ class ServiceModelAdmin(OwnedModelAdmin):
         buttons = self.buttons()
         return [(self._bulk_action(buttons[name]), name, buttons[name].label) for name in self.bulk]
 
-    def _bulk_action(self, button: Button) -> Callable[..., None]:
-        def act(admin: "ServiceModelAdmin", request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+    def _bulk_action(self, button: Button) -> Callable[..., HttpResponse | None]:
+        def act(
+            admin: "ServiceModelAdmin", request: HttpRequest, queryset: models.QuerySet[Any]
+        ) -> HttpResponse | None:
             chosen = list(queryset[: BULK_LIMIT + 1])
             if len(chosen) > BULK_LIMIT:
                 admin.message_user(request, f"At most {BULK_LIMIT} at once; choose fewer.", messages.ERROR)
-                return
+                return None
+            if button.confirm and not is_confirmed(request):
+                question = button.confirm_many or button.confirm
+                return confirmation(admin, request, chosen, name=button.name, label=button.label, question=question)
             done = 0
             for obj in chosen:
                 if admin._do(button, obj, request):
@@ -126,6 +147,7 @@ class ServiceModelAdmin(OwnedModelAdmin):
                     done += 1
             if done:
                 admin.message_user(request, f"{done} of {len(chosen)}: {button.done}", messages.SUCCESS)
+            return None
 
         return act
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from jobs.standing import blocked_by, blocked_words, effective_status, next_note
 from scheduling.plan.interval import is_local
 from scheduling.plan.wording import duration_words
 
@@ -30,6 +31,7 @@ TONES = {
     "approve": "warn",
     "clamped-min": "warn",
     "clamped-max": "warn",
+    "expired": "warn",
     "retry": "warn",
     "running": "info",
     "manual": "info",
@@ -109,3 +111,23 @@ def schedule_words(endpoint: Any) -> str:
     if endpoint.baseline_cron is not None:
         return f"cron {endpoint.baseline_cron} ({endpoint.timezone})"
     return f"once at {utc_words(endpoint.run_once_at)}"
+
+
+def standing(endpoint: Any, now: datetime) -> SafeString:
+    """Whether an endpoint runs: the stronger status of it and its job, or a pause with an end, and whose it is."""
+    if blocked_by(endpoint) == "job":
+        return format_html('{} <span class="cc-dim">by its job</span>', badge(effective_status(endpoint)))
+    if blocked_by(endpoint) is None and endpoint.paused_until is not None and endpoint.paused_until > now:
+        return format_html('{} <span class="cc-dim">for now</span>', badge("paused"))
+    return badge(endpoint.status)
+
+
+def next_run_words(endpoint: Any, now: datetime) -> SafeString:
+    """When a worker starts it and what the plan says of that; where it is stopped, by what."""
+    if blocked_by(endpoint) is not None:
+        return format_html('<span class="cc-dim">{}</span>', blocked_words(endpoint))
+    note = next_note(endpoint)
+    if not note:
+        return moment(endpoint.next_run_at, now)
+    tone = "warn" if note.startswith("backed off") else "calm"
+    return format_html('{} <span class="cc-badge cc-{}">{}</span>', moment(endpoint.next_run_at, now), tone, note)

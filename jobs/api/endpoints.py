@@ -10,6 +10,7 @@ from jobs import authoring, selectors
 from jobs.api.base import ApiView, cut, described, show
 from jobs.api.inputs import EndpointChanges, EndpointInput, EndpointQuery, HealthQuery
 from jobs.api.outputs import EndpointOutput, EndpointPage, HealthOutput
+from jobs.errors import Unreadable
 from jobs.models import EndpointStatus
 
 
@@ -19,7 +20,7 @@ class EndpointsView(ApiView):
     @described("listEndpoints", query=EndpointQuery, gives=EndpointPage)
     def get(self, request: Request, job_id: UUID) -> Response:
         """List endpoints, newest first; without a status all but archived ones."""
-        query = self.query(EndpointQuery)
+        query = self.parameters
         rows = selectors.list_endpoints(self.owner, job_id, status=query.get("status"))
         endpoints, totals = cut(rows, query)
         return show(EndpointPage, {"endpoints": endpoints, **totals})
@@ -28,7 +29,7 @@ class EndpointsView(ApiView):
     def post(self, request: Request, job_id: UUID) -> Response:
         """Create an endpoint; it is planned at once."""
         selectors.find_job(self.owner, job_id)
-        endpoint = authoring.create_endpoint(job_id=job_id, values=self.read(EndpointInput))
+        endpoint = authoring.create_endpoint(job_id=job_id, values=self.read_for_service(EndpointInput))
         return show(EndpointOutput, endpoint, 201)
 
 
@@ -44,8 +45,8 @@ class EndpointView(ApiView):
     def patch(self, request: Request, job_id: UUID, endpoint_id: UUID) -> Response:
         """Change what is given and plan anew; null clears, and a new baseline replaces the old one."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id, job_id=job_id)
-        changes = self.read(EndpointChanges, partial=True)
-        status = changes.pop("status", None)
+        changes = self.read_for_service(EndpointChanges, partial=True)
+        status = None if isinstance(changes.get("status"), Unreadable) else changes.pop("status", None)
         with transaction.atomic():
             if status is not None:
                 endpoint = authoring.set_endpoint_status(endpoint_id=endpoint_id, status=EndpointStatus(status))
@@ -81,6 +82,4 @@ class EndpointHealthView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """Show counts, rates and percentiles over the last hours."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
-        return show(
-            HealthOutput, selectors.endpoint_health(endpoint, since_hours=self.query(HealthQuery)["sinceHours"])
-        )
+        return show(HealthOutput, selectors.endpoint_health(endpoint, since_hours=self.parameters["sinceHours"]))

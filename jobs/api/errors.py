@@ -1,7 +1,6 @@
 """Turns exceptions of every kind into the one error shape."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -10,12 +9,11 @@ from django.http import UnreadablePostError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
-from rest_framework.settings import api_settings
 
 from accounts.authentication import REFUSAL
 from cronicorn.logging import Event, log_event
 from cronicorn.postgres.sqlstate import drop_connection, unavailable_reason
-from jobs.api.refusals import RefusedError, camel_path, error_body
+from jobs.api.refusals import RefusedError, camel_path, error_body, faults_of
 from jobs.authoring import OperatorsOnlyError
 from jobs.errors import ConflictError, Fault, InvalidInputError
 
@@ -31,7 +29,10 @@ class Handler(ExceptionHandler):
         """The API error of a known exception; others pass through and become a 500."""
         match exc:
             case InvalidInputError():
-                faults = (Fault(camel_path(fault.field), fault.code, fault.message) for fault in exc.faults)
+                faults = (
+                    fault if fault.as_sent else Fault(camel_path(fault.field), fault.code, fault.message)
+                    for fault in exc.faults
+                )
                 return RefusedError(403 if isinstance(exc, OperatorsOnlyError) else 400, *faults)
             case ConflictError():
                 return RefusedError(409, Fault(None, exc.code, str(exc)))
@@ -54,24 +55,7 @@ class Formatter(ExceptionFormatter):
         if isinstance(self.exc, RefusedError):
             return error_body(*self.exc.faults)
         if isinstance(self.exc, ValidationError):
-            return error_body(*_faults(self.exc.detail, ""))
+            return error_body(*faults_of(self.exc.detail))
         code = str(getattr(self.exc.detail, "code", self.exc.default_code))
         message = REFUSAL if self.exc.status_code == 401 else str(self.exc.detail)
         return error_body(Fault(None, _PLAIN_CODES.get(code, code), message))
-
-
-def _faults(detail: Any, path: str) -> Iterator[Fault]:
-    """The faults of a serializer's nested errors, fields as paths like `endpoints[0].name`."""
-    if isinstance(detail, dict):
-        for key, value in detail.items():
-            if key == api_settings.NON_FIELD_ERRORS_KEY:
-                yield from _faults(value, path)
-            elif isinstance(key, int):
-                yield from _faults(value, f"{path}[{key}]")
-            else:
-                yield from _faults(value, f"{path}.{key}" if path else key)
-    elif isinstance(detail, list):
-        for number, value in enumerate(detail):
-            yield from _faults(value, f"{path}[{number}]" if isinstance(value, dict | list) else path)
-    else:
-        yield Fault(path or None, detail.code, str(detail))

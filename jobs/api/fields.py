@@ -1,7 +1,7 @@
 """Serializer fields that convert nothing: a number is a number, a text a text. Ranges are `jobs.validation`'s."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
@@ -9,8 +9,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
+from rest_framework.fields import SkipField
 from rest_framework.settings import api_settings
 
+from jobs.api.refusals import faults_of
+from jobs.errors import InvalidInputError, Unreadable
 from jobs.validation import EARLIEST, LATEST
 from jobs.written import WrittenJson, text_of
 
@@ -62,6 +65,23 @@ class TextField(serializers.CharField):
         if data is not serializers.empty and data is not None and not isinstance(data, str):
             self.fail("invalid_type")
         return super().run_validation(data)
+
+
+class CleanTextField(TextField):
+    """A text that is judged here, because no service judges it beside the other fields."""
+
+    def __init__(self, clean: Callable[[str, object], str], **options: Any) -> None:
+        super().__init__(**options)
+        self.clean = clean
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            return self.clean("", text)
+        except InvalidInputError as error:
+            raise serializers.ValidationError(
+                [ErrorDetail(fault.message, code=fault.code) for fault in error.faults]
+            ) from None
 
 
 class InstantField(serializers.DateTimeField):
@@ -122,10 +142,20 @@ class ShortListSerializer(serializers.ListSerializer):  # type: ignore[type-arg]
     most: ClassVar[int]
 
     def to_internal_value(self, data: Any) -> list[Any]:
+        self._check_length(data)
+        return cast(list[Any], super().to_internal_value(data))
+
+    def attempt(self, data: Any) -> list[Any]:
+        """One entry for each object, as `StrictSerializer.attempt` reads it. Raises ValidationError for the list."""
+        self._check_length(data)
+        if not isinstance(data, list):
+            raise serializers.ValidationError([ErrorDetail("Give a list of objects.", code="not_a_list")])
+        return [cast(StrictSerializer, self.child).attempt(item) for item in data]
+
+    def _check_length(self, data: Any) -> None:
         if isinstance(data, list) and len(data) > self.most:
             fault = ErrorDetail(f"At most {self.most} entries at once.", code="too_many")
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [fault]})
-        return cast(list[Any], super().to_internal_value(data))
 
 
 class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
@@ -134,15 +164,10 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
     shown_only: ClassVar[frozenset[str]] = frozenset()
 
     def to_internal_value(self, data: Any) -> Any:
+        """The values by the models' names. Raises ValidationError with every fault."""
         if not isinstance(data, Mapping):
-            fault = ErrorDetail("Give a JSON object.", code="invalid_type")
-            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [fault]})
-        errors: dict[str, Any] = {}
-        for key in data:
-            if key in self.shown_only:
-                errors[key] = [ErrorDetail("This field cannot be set.", code="read_only")]
-            elif key not in self.fields:
-                errors[key[:_SHOWN_KEY_LENGTH]] = [ErrorDetail("This field is not known.", code="unknown_field")]
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [self._no_object()]})
+        errors = self._unknown(data)
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:
@@ -150,6 +175,40 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]
         if errors:
             raise serializers.ValidationError(errors)
         return value
+
+    def attempt(self, data: Any) -> dict[str, Any] | Unreadable:
+        """The values by the models' names, Unreadable in place of each that cannot be read, and of unknown fields."""
+        if not isinstance(data, Mapping):
+            return Unreadable(tuple(faults_of([self._no_object()])))
+        # Under names that no field has: a client may send `timeout_ms` beside `timeoutMs`.
+        values: dict[str, Any] = {
+            f"unknown {name}": Unreadable(tuple(faults_of(faults, name)))
+            for name, faults in self._unknown(data).items()
+        }
+        for field in self._writable_fields:
+            given, source = field.get_value(data), str(field.source)
+            try:
+                if isinstance(field, ShortListSerializer) and given is not serializers.empty:
+                    values[source] = field.attempt(given)
+                else:
+                    values[source] = field.run_validation(given)
+            except serializers.ValidationError as error:
+                values[source] = Unreadable(tuple(faults_of(error.detail, field.field_name or "")))
+            except SkipField:
+                continue
+        return values
+
+    def _no_object(self) -> ErrorDetail:
+        return ErrorDetail("Give a JSON object.", code="invalid_type")
+
+    def _unknown(self, data: Mapping[str, Any]) -> dict[str, list[ErrorDetail]]:
+        faults = {}
+        for key in data:
+            if key in self.shown_only:
+                faults[key] = [ErrorDetail("This field cannot be set.", code="read_only")]
+            elif key not in self.fields:
+                faults[key[:_SHOWN_KEY_LENGTH]] = [ErrorDetail("This field is not known.", code="unknown_field")]
+        return faults
 
 
 def shown_only(

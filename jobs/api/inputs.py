@@ -2,6 +2,7 @@
 
 # ruff: noqa: N815  the names are those of the API
 
+from functools import partial
 from typing import Any
 
 from rest_framework import serializers
@@ -9,6 +10,7 @@ from rest_framework import serializers
 from accounts.models import Scope
 from jobs.api.fields import (
     BooleanField,
+    CleanTextField,
     InstantField,
     JsonField,
     ShortListField,
@@ -21,11 +23,15 @@ from jobs.api.fields import (
 from jobs.api.outputs import ApiKeyOutput, EndpointOutput, JobOutput
 from jobs.authoring import MAX_ENDPOINTS_AT_ONCE
 from jobs.models import EndpointStatus, JobStatus, RunStatus
+from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS
+from jobs.services import MAX_HINT_TTL_MS, REASON_LIMIT
+from jobs.texts import clean_name, clean_paragraph
 from scheduling.plan.decision import Source
 
 MAX_PAGE = 200
 MAX_OFFSET = 1_000_000
 _OPTIONAL: dict[str, Any] = {"required": False, "allow_null": True}
+_reason = partial(clean_paragraph, limit=REASON_LIMIT)
 
 
 class ScheduleInput(StrictSerializer):
@@ -104,31 +110,31 @@ class JobInput(StrictSerializer):
 class IntervalHintInput(StrictSerializer):
     """Run every intervalMs for ttlMinutes."""
 
-    intervalMs = WholeNumberField()
+    intervalMs = WholeNumberField(low=MIN_INTERVAL_MS, high=MAX_INTERVAL_MS)
     ttlMinutes = WholeNumberField(low=1, high=1440, default=60)
-    reason = TextField(default="")
+    reason = CleanTextField(_reason, default="")
 
 
 class OneShotHintInput(StrictSerializer):
     """Run once at nextRunAt, or nextRunInMs from now; the hint holds for ttlMinutes."""
 
     nextRunAt = InstantField(required=False)
-    nextRunInMs = WholeNumberField(required=False)
+    nextRunInMs = WholeNumberField(low=0, high=MAX_HINT_TTL_MS, required=False)
     ttlMinutes = WholeNumberField(low=1, high=1440, default=30)
-    reason = TextField(default="")
+    reason = CleanTextField(_reason, default="")
 
 
 class PauseInput(StrictSerializer):
     """Pause until a time; null resumes."""
 
     pausedUntil = InstantField(allow_null=True)
-    reason = TextField(default="")
+    reason = CleanTextField(_reason, default="")
 
 
 class ApiKeyInput(StrictSerializer):
     """A new key."""
 
-    name = TextField()
+    name = CleanTextField(clean_name)
     scopes = ShortListField(
         child=serializers.ChoiceField(choices=Scope.choices),
         allow_empty=False,

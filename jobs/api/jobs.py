@@ -18,7 +18,7 @@ class JobsView(ApiView):
     @described("listJobs", query=JobQuery, gives=JobPage)
     def get(self, request: Request) -> Response:
         """List jobs, newest first; without a status all but archived ones."""
-        query = self.query(JobQuery)
+        query = self.parameters
         jobs, totals = cut(
             selectors.search_jobs(self.owner, status=query.get("status"), search=query.get("search")), query
         )
@@ -27,7 +27,7 @@ class JobsView(ApiView):
     @described("createJob", takes=JobInput, gives=CreatedJobOutput, code=201)
     def post(self, request: Request) -> Response:
         """Create a job, with endpoints if wanted: all or nothing."""
-        values = self.read(JobInput)
+        values = self.read_for_service(JobInput)
         endpoints = values.pop("endpoints", [])
         made = authoring.create_job(owner=self.owner, values=values, endpoints=endpoints)
         job = selectors.find_job(self.owner, made.pk)
@@ -47,7 +47,7 @@ class JobView(ApiView):
     def patch(self, request: Request, job_id: UUID) -> Response:
         """Change name or description."""
         selectors.find_job(self.owner, job_id)
-        authoring.edit_job(job_id=job_id, changes=self.read(JobChanges, partial=True))
+        authoring.edit_job(job_id=job_id, changes=self.read_for_service(JobChanges, partial=True))
         return show(JobOutput, selectors.find_job(self.owner, job_id))
 
     @described("archiveJob", code=204)

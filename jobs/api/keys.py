@@ -1,20 +1,19 @@
 """Routes of the caller's own API keys."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.services import issue_api_key, revoke_api_key
-from cronicorn.runtime.clock import database_now
 from jobs import selectors
 from jobs.api.base import ApiView, described, show
 from jobs.api.inputs import ApiKeyInput
 from jobs.api.outputs import ApiKeyPage, NewApiKeyOutput
-from jobs.errors import Fault, InvalidInputError
-from jobs.texts import clean_name
+from jobs.errors import Fault, Unreadable
+from jobs.selectors import current_time
 
 
 class ApiKeysView(ApiView):
@@ -28,12 +27,12 @@ class ApiKeysView(ApiView):
     @described("createApiKey", takes=ApiKeyInput, gives=NewApiKeyOutput, code=201)
     def post(self, request: Request) -> Response:
         """Make a key; `key` is shown in this answer and never again."""
-        values = self.read(ApiKeyInput)
-        name, expires_at = clean_name("name", values["name"]), values["expiresAt"]
-        if expires_at is not None and expires_at <= _now():
-            raise InvalidInputError(Fault("expires_at", "in_the_past", "Give a time in the future."))
+        values = self.read(ApiKeyInput, further=_expiry_faults)
         key, text = issue_api_key(
-            owner=self.owner, name=name, scopes=sorted(set(values["scopes"])), expires_at=expires_at
+            owner=self.owner,
+            name=values["name"],
+            scopes=sorted(set(values["scopes"])),
+            expires_at=values["expiresAt"],
         )
         key.key = text  # type: ignore[attr-defined]
         return show(NewApiKeyOutput, key, 201)
@@ -49,6 +48,8 @@ class ApiKeyView(ApiView):
         return Response(status=204)
 
 
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        return database_now(cursor)
+def _expiry_faults(values: Mapping[str, Any]) -> list[Fault]:
+    expires_at = values["expiresAt"]
+    if expires_at is None or isinstance(expires_at, Unreadable) or expires_at > current_time():
+        return []
+    return [Fault("expiresAt", "in_the_past", "Give a time in the future.")]

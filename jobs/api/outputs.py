@@ -10,14 +10,16 @@ from rest_framework import serializers
 
 from accounts.models import ApiKey
 from jobs.api.fields import JsonField, WrittenField
+from jobs.api.stored import StoredField, StoredInstantField
 from jobs.models import Endpoint, Job, Run, RunResponse
 from jobs.slots import schedule_warnings
+from jobs.standing import blocked_by, effective_status, next_note
 
 EXCERPT_LENGTH = 16_384
 
 
 class JobOutput(serializers.Serializer[Job]):
-    """A job; the counts leave archived endpoints out."""
+    """A job; the counts leave archived endpoints out, and no endpoint of a job that is not active counts as active."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -35,7 +37,7 @@ class CandidateOutput(serializers.Serializer[Mapping[str, Any]]):
     """One time that could have been next, and what became of it."""
 
     source = serializers.CharField()  # type: ignore[assignment]
-    at = serializers.CharField(allow_null=True)
+    at = StoredInstantField(allow_null=True)
     verdict = serializers.CharField()
     note = serializers.CharField()
 
@@ -43,13 +45,13 @@ class CandidateOutput(serializers.Serializer[Mapping[str, Any]]):
 class DecisionOutput(serializers.Serializer[Mapping[str, Any]]):
     """Why an endpoint runs when it runs."""
 
-    runAt = serializers.CharField(source="run_at", allow_null=True)
-    slotAt = serializers.CharField(source="slot_at", allow_null=True)
+    runAt = StoredInstantField(source="run_at", allow_null=True)
+    slotAt = StoredInstantField(source="slot_at", allow_null=True)
     source = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     attempt = serializers.IntegerField()
     sentence = serializers.CharField()
     candidates = CandidateOutput(many=True)
-    inputs = JsonField()
+    inputs = StoredField()
 
 
 class WarningOutput(serializers.Serializer[Any]):
@@ -69,6 +71,8 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     name = serializers.CharField()
     description = serializers.CharField()
     status = serializers.CharField()
+    effectiveStatus = serializers.SerializerMethodField()
+    blockedBy = serializers.SerializerMethodField()
     url = serializers.CharField()
     method = serializers.CharField()
     headers = JsonField()
@@ -107,6 +111,7 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     plannerHoldUntil = serializers.DateTimeField(source="planner_hold_until")
     nextRunAt = serializers.DateTimeField(source="next_run_at")
     nextSource = serializers.CharField(source="next_source")
+    nextNote = serializers.SerializerMethodField()
     lastRunAt = serializers.DateTimeField(source="last_run_at")
     failureCount = serializers.IntegerField(source="failure_count")
     createdAt = serializers.DateTimeField(source="created_at")
@@ -118,6 +123,18 @@ class EndpointOutput(serializers.Serializer[Endpoint]):
     def get_warnings(self, endpoint: Endpoint) -> Any:
         """The warnings of its schedule."""
         return WarningOutput(schedule_warnings(endpoint.baseline_cron), many=True).data
+
+    def get_effectiveStatus(self, endpoint: Endpoint) -> str:  # noqa: N802  follows the field's name
+        """The endpoint's own status, or its job's where that is stronger."""
+        return effective_status(endpoint).value
+
+    def get_nextNote(self, endpoint: Endpoint) -> str:  # noqa: N802  follows the field's name
+        """What the plan says of the time it chose, as `backed off to every 20 min`."""
+        return next_note(endpoint)
+
+    def get_blockedBy(self, endpoint: Endpoint) -> str | None:  # noqa: N802  follows the field's name
+        """`owner` (deactivated), `endpoint` or `job` (paused or archived); null where none of them is."""
+        return blocked_by(endpoint)
 
 
 class RunOutput(serializers.Serializer[Run]):
@@ -186,7 +203,7 @@ class RunDetailOutput(RunOutput):
     worker = serializers.CharField()
     timings = TimingsOutput(source="*")
     decision = DecisionOutput()
-    lateResult = JsonField(source="late_result")
+    lateResult = StoredField(source="late_result")
     response = serializers.SerializerMethodField()
 
     def get_response(self, run: Run) -> dict[str, Any] | None:
@@ -206,6 +223,8 @@ class ScheduleOutput(serializers.Serializer[Mapping[str, Any]]):
     """What comes next and why, and the slots of the baseline."""
 
     nextRunAt = serializers.DateTimeField(source="next_run_at")
+    effectiveStatus = serializers.CharField(source="effective_status")
+    blockedBy = serializers.CharField(source="blocked_by", allow_null=True)
     decision = DecisionOutput()
     timezone = serializers.CharField()
     slots = SlotOutput(many=True)

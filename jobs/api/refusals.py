@@ -4,10 +4,12 @@ Imports no views: rest_framework.views itself imports the parser that uses this 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework.exceptions import APIException
+from rest_framework.settings import api_settings
 
 from jobs.errors import Fault
 
@@ -51,3 +53,20 @@ def camel_path(field: str | None) -> str | None:
     if found is None:
         return field
     return (found[1] or "") + _SNAKE.sub(lambda part: part[1].upper(), found[2]) + found[3]
+
+
+def faults_of(detail: Any, path: str = "") -> Iterator[Fault]:
+    """The faults of a serializer's nested errors, fields as paths like `endpoints[0].name`."""
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            if key == api_settings.NON_FIELD_ERRORS_KEY:
+                yield from faults_of(value, path)
+            elif isinstance(key, int):
+                yield from faults_of(value, f"{path}[{key}]")
+            else:
+                yield from faults_of(value, f"{path}.{key}" if path else key)
+    elif isinstance(detail, list):
+        for number, value in enumerate(detail):
+            yield from faults_of(value, f"{path}[{number}]" if isinstance(value, dict | list) else path)
+    else:
+        yield Fault(path or None, detail.code, str(detail), as_sent=True)

@@ -12,6 +12,7 @@ from jobs.api.base import ApiView, cut, described, show
 from jobs.api.inputs import RunQuery, ScheduleInput
 from jobs.api.outputs import PreviewOutput, RunDetailOutput, RunPage, ScheduleOutput
 from jobs.slots import schedule_warnings
+from jobs.standing import blocked_by, effective_status
 from jobs.validation import clean_schedule
 
 
@@ -22,7 +23,7 @@ class RunsView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """List runs, the latest due first."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
-        query = self.query(RunQuery)
+        query = self.parameters
         runs, totals = cut(selectors.list_runs(endpoint, status=query.get("status"), source=query.get("source")), query)
         return show(RunPage, {"runs": runs, **totals})
 
@@ -47,6 +48,8 @@ class ScheduleView(ApiView):
             ScheduleOutput,
             {
                 "next_run_at": endpoint.next_run_at,
+                "effective_status": effective_status(endpoint).value,
+                "blocked_by": blocked_by(endpoint),
                 "decision": endpoint.next_decision,
                 "timezone": endpoint.timezone,
                 "slots": selectors.endpoint_slots(endpoint),
@@ -65,7 +68,7 @@ class PreviewView(ApiView):
         """Show the first 10 slots of a cron expression or interval."""
         with connection.cursor() as cursor:
             now = database_now(cursor)
-        schedule = clean_schedule(self.read(ScheduleInput), now=now)
+        schedule = clean_schedule(self.read_for_service(ScheduleInput), now=now)
         slots = selectors.schedule_slots(schedule, now=now)
         warnings = schedule_warnings(schedule["baseline_cron"])
         return show(PreviewOutput, {"timezone": schedule["timezone"], "slots": slots, "warnings": warnings})

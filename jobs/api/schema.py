@@ -13,6 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from jobs.api.parameters import read_parameters
+
 _METHODS = ("get", "post", "patch", "delete")
 
 
@@ -51,6 +53,7 @@ class SchemaView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
         """OpenAPI 3.1 as JSON."""
+        read_parameters(request.query_params, None)
         return Response(openapi_document())
 
 

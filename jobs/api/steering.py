@@ -1,20 +1,21 @@
 """Routes that steer an endpoint: hints, pauses, run now. Each takes effect at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import selectors, services
+from jobs import authoring, selectors, services
 from jobs.api.base import ApiView, described, show
 from jobs.api.inputs import IntervalHintInput, OneShotHintInput, PauseInput
 from jobs.api.outputs import EndpointOutput
-from jobs.errors import InvalidInputError
+from jobs.errors import Fault, InvalidInputError, Unreadable
 from jobs.models import Author
-from jobs.texts import clean_paragraph
 
 MINUTE_MS = 60_000
 
@@ -31,7 +32,7 @@ class IntervalHintView(ApiView):
             endpoint_id=endpoint_id,
             interval_ms=values["intervalMs"],
             ttl_ms=values["ttlMinutes"] * MINUTE_MS,
-            reason=_reason(values["reason"]),
+            reason=values["reason"],
             author=Author.USER,
         )
         return show(EndpointOutput, endpoint)
@@ -44,14 +45,14 @@ class OneShotHintView(ApiView):
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         """Run once at a time, if nothing runs sooner; a time in the past means now."""
         selectors.find_endpoint(self.owner, endpoint_id)
-        values = self.read(OneShotHintInput)
+        values = self.read(OneShotHintInput, further=_oneshot_faults)
         with _time_to_live_in_minutes():
             endpoint = services.set_oneshot_hint(
                 endpoint_id=endpoint_id,
                 next_run_at=values.get("nextRunAt"),
                 next_run_in_ms=values.get("nextRunInMs"),
                 ttl_ms=values["ttlMinutes"] * MINUTE_MS,
-                reason=_reason(values["reason"]),
+                reason=values["reason"],
                 author=Author.USER,
             )
         return show(EndpointOutput, endpoint)
@@ -72,15 +73,15 @@ class PauseEndpointView(ApiView):
 
     @described("pauseEndpoint", takes=PauseInput, gives=EndpointOutput)
     def post(self, request: Request, endpoint_id: UUID) -> Response:
-        """Pause until a time; null resumes. A pause without end is the endpoint's status."""
+        """Pause until a time; null resumes, also from a pause without end, which is the endpoint's status."""
         selectors.find_endpoint(self.owner, endpoint_id)
-        values = self.read(PauseInput)
+        values = self.read(PauseInput, further=_pause_faults)
         if values["pausedUntil"] is None:
-            return show(EndpointOutput, services.resume(endpoint_id=endpoint_id, author=Author.USER))
+            return show(EndpointOutput, authoring.resume_endpoint(endpoint_id=endpoint_id))
         endpoint = services.pause(
             endpoint_id=endpoint_id,
             until=values["pausedUntil"],
-            reason=_reason(values["reason"]),
+            reason=values["reason"],
             author=Author.USER,
         )
         return show(EndpointOutput, endpoint)
@@ -108,8 +109,23 @@ class ResetFailuresView(ApiView):
         return show(EndpointOutput, services.reset_failures(endpoint_id=endpoint_id))
 
 
-def _reason(text: str) -> str:
-    return clean_paragraph("reason", text, limit=services.REASON_LIMIT)
+def _oneshot_faults(values: Mapping[str, Any]) -> list[Fault]:
+    at, in_ms, ttl_minutes = values.get("nextRunAt"), values.get("nextRunInMs"), values["ttlMinutes"]
+    if (at is None) == (in_ms is None):
+        return [Fault("nextRunAt", "required", "Give either nextRunAt or nextRunInMs, not both.")]
+    if any(isinstance(value, Unreadable) for value in (at, in_ms, ttl_minutes)):
+        return []
+    now = selectors.current_time()
+    at = at if at is not None else now + timedelta(milliseconds=in_ms or 0)
+    faults = services.oneshot_faults(at, now + timedelta(minutes=ttl_minutes))
+    return [replace(fault, field="ttlMinutes") for fault in faults]
+
+
+def _pause_faults(values: Mapping[str, Any]) -> list[Fault]:
+    until = values["pausedUntil"]
+    if until is None or isinstance(until, Unreadable):
+        return []
+    return [replace(fault, field="pausedUntil") for fault in services.pause_faults(until, selectors.current_time())]
 
 
 @contextmanager

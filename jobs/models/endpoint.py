@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
 from jobs.models.job import Job
+from jobs.models.stamps import UpdatedField
 from jobs.written import MalformedJsonError, read_json
 from scheduling.exchange.criteria import CriteriaError, parse_success_criteria
 from scheduling.plan.decision import Source
@@ -108,7 +109,7 @@ class Endpoint(models.Model):
     key = models.CharField(max_length=255, null=True, editable=False)
     status = models.CharField(max_length=16, choices=EndpointStatus.choices, default=EndpointStatus.ACTIVE)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True, editable=False)
+    updated_at = UpdatedField()
     archived_at = models.DateTimeField(null=True, editable=False)
     # False from the moment when the owner is deactivated until `jobs.owners` plans the endpoint anew. Written by
     # triggers, so that it holds for every way to deactivate a user.

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from accounts.ids import UuidV7
+from jobs.models.stamps import UpdatedField
 
 
 class JobStatus(models.TextChoices):
@@ -25,7 +26,7 @@ class Job(models.Model):
     status = models.CharField(max_length=16, choices=JobStatus.choices, default=JobStatus.ACTIVE)
     is_synthetic = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(auto_now=True, editable=False)
+    updated_at = UpdatedField()
     archived_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:

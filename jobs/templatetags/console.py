@@ -27,6 +27,18 @@ def moment(instant: datetime | None, now: datetime) -> SafeString:
 
 
 @register.filter
+def standing(endpoint: Any, now: datetime) -> SafeString:
+    """Whether an endpoint runs, and whose pause stops it."""
+    return words.standing(endpoint, now)
+
+
+@register.filter
+def next_run(endpoint: Any, now: datetime) -> SafeString:
+    """When an endpoint runs next, or what stops it."""
+    return words.next_run_words(endpoint, now)
+
+
+@register.filter
 def utc(instant: Any) -> str:
     """An instant to the second; a dash for none."""
     return words.utc_words(instant) if isinstance(instant, datetime) else words.NOTHING

@@ -1,4 +1,4 @@
-"""What the planner's routes show. What was asked and carried out is passed on as it is stored."""
+"""What the planner's routes show. Tool calls are texts, passed on as the model wrote them."""
 
 # ruff: noqa: N815  the names are those of the API
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.api.fields import JsonField
+from jobs.api.stored import StoredField
+from jobs.selectors import current_time
 from planner.models import AnalysisSession, Proposal
 
 
@@ -21,10 +22,10 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     cause = serializers.CharField()
     causeKey = serializers.CharField(source="cause_key")
     tool = serializers.CharField()
-    argumentsAsked = JsonField(source="arguments_asked")
-    arguments = JsonField()
+    argumentsAsked = StoredField(source="arguments_asked")
+    arguments = StoredField()
     mode = serializers.CharField()
-    status = serializers.CharField()
+    status = serializers.SerializerMethodField()
     statusReason = serializers.CharField(source="status_reason")
     reason = serializers.CharField()
     ttlMs = serializers.IntegerField(source="ttl_ms")
@@ -37,7 +38,14 @@ class ProposalOutput(serializers.Serializer[Proposal]):
     endedBy = serializers.CharField(source="ended_by")
     nextRunBefore = serializers.DateTimeField(source="next_run_before")
     nextRunAfter = serializers.DateTimeField(source="next_run_after")
-    replacedHint = JsonField(source="replaced_hint")
+    replacedHint = StoredField(source="replaced_hint")
+
+    def get_status(self, proposal: Proposal) -> str:
+        """The status as of now; the clock is read once for an answer."""
+        known: dict[str, Any] = self.context  # type: ignore[assignment]  # a dictionary of the whole answer
+        if "now" not in known:
+            known["now"] = current_time()
+        return proposal.status_at(known["now"]).value
 
 
 class ProposalPage(serializers.Serializer[Mapping[str, Any]]):

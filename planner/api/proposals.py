@@ -18,7 +18,7 @@ class ProposalsView(ApiView):
     @described("listProposals", query=ProposalQuery, gives=ProposalPage)
     def get(self, request: Request) -> Response:
         """List proposals, newest first."""
-        query = self.query(ProposalQuery)
+        query = self.parameters
         wanted = {"endpoint_id": query.get("endpointId"), "job_id": query.get("jobId")}
         rows, totals = cut(selectors.list_proposals(self.owner, status=query.get("status"), **wanted), query)
         return show(ProposalPage, {"proposals": rows, **totals})

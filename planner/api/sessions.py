@@ -19,7 +19,7 @@ class SessionsView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """List the analyses of an endpoint, newest first."""
         endpoint = find_endpoint(self.owner, endpoint_id)
-        query = self.query(SessionQuery)
+        query = self.parameters
         wanted = selectors.list_sessions(endpoint, status=query.get("status"), backend=query.get("backend"))
         rows, totals = cut(wanted, query)
         return show(SessionPage, {"sessions": rows, **totals})

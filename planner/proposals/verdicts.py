@@ -134,10 +134,11 @@ def _decide(proposal: Proposal, status: ProposalStatus, by: UUID, now: datetime)
 
 
 def _refuse_unless_pending(proposal: Proposal, now: datetime) -> None:
+    if proposal.applied_at is None and proposal.status_at(now) == ProposalStatus.EXPIRED:
+        when = f" at {instant_words(proposal.offer_expires_at, now)}" if proposal.offer_expires_at is not None else ""
+        raise ConflictError("offer_expired", f"The offer expired{when}; nothing can be decided about it any more.")
     if proposal.status != ProposalStatus.PENDING:
         raise ConflictError("not_pending", f"The proposal is {proposal.status}; there is nothing to decide.")
-    if proposal.offer_expires_at is not None and proposal.offer_expires_at <= now:
-        raise ConflictError("offer_expired", "The offer has expired.")
 
 
 def _still_possible(wish: Wish, standing: Standing, made_at: datetime, now: datetime) -> Bounded:

@@ -32,6 +32,12 @@ def offers_on(endpoint: Endpoint, now: datetime) -> list[Proposal]:
 
 
 @register.simple_tag
+def status_at(proposal: Proposal, now: datetime) -> ProposalStatus:
+    """What became of a proposal by now."""
+    return proposal.status_at(now)
+
+
+@register.simple_tag
 def idle_rules_on(endpoint: Endpoint, now: datetime) -> list[Proposal]:
     """The latest word of each of the endpoint's rules that matched lately and named a sibling that cannot be asked."""
     refused = endpoint.proposals.filter(

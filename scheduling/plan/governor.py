@@ -108,8 +108,9 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
     if facts.starts_at is not None:
         first = max(first, facts.starts_at - TICK)
     slot: datetime | None
+    note = ""
     if facts.interval_ms is not None:
-        slot, source, rule = _interval_slot(facts, facts.interval_ms, first)
+        slot, source, rule, note = _interval_slot(facts, facts.interval_ms, first)
     elif facts.cadence is not None:
         slot, source = facts.cadence.next_after(max(first, facts.created_at)), Source.BASELINE_CRON
         rule = f"By the cron expression {facts.cadence.expression} in {facts.cadence.timezone}; the next slot is"
@@ -123,11 +124,15 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
     spread = f", started {duration_words(facts.jitter)} later by its jitter" if facts.jitter else ""
     if facts.run_once_at is not None and facts.paused_until is not None and run_at < facts.paused_until:
         run_at, spread = facts.paused_until, ", held back by the pause"
-    return _Option(source, run_at, slot, f"{rule} {instant_words(slot, now)}{spread}.")
+    return _Option(source, run_at, slot, f"{rule} {instant_words(slot, now)}{spread}.", note)
 
 
-def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> tuple[datetime, Source, str]:
-    """The first slot of the interval's grid strictly after `after`, and not before the back-off is over."""
+def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> tuple[datetime, Source, str, str]:
+    """The first slot of the interval's grid strictly after `after`, and not before the back-off is over.
+
+    With its source, the rule in words, and a note that names the back-off.
+    """
+    note = ""
     if facts.starts_at is None or facts.starts_at < facts.anchor_at:
         after = max(after, facts.anchor_at)
     source = Source.BASELINE_INTERVAL
@@ -143,11 +148,12 @@ def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> t
         after = max(after, grid.later(last_slot, timedelta(milliseconds=backoff_ms)) - TICK)
         if backoff_ms > interval_ms:
             failures = "1 failure" if facts.failure_count == 1 else f"{facts.failure_count} failures in a row"
+            note = f"backed off to every {duration_words(backoff_ms)}"
             rule = f"Backed off to every {duration_words(backoff_ms)}{clock} after {failures}"
             if backoff_ms < wanted_ms:
                 source = Source.CLAMPED_MAX
                 rule += ", limited by the maximum interval"
-    return grid.next_after(after), source, f"{rule}; the next slot is"
+    return grid.next_after(after), source, f"{rule}; the next slot is", note
 
 
 def _with_interval_hint(

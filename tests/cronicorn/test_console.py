@@ -421,7 +421,8 @@ def test_a_new_api_key_is_shown_once_and_can_be_revoked(cast: Cast) -> None:
     assert parts
     assert (key.secret_hash, key.owner, key.scopes) == (parts.secret_hash, cast.alice, ["read"])
     assert found[0] not in client.get("/accounts/apikey/").content.decode()
-    client.post("/accounts/apikey/", {"action": "revoke", "_selected_action": [str(key.pk)], "index": "0"})
+    revoke = {"action": "revoke", "_selected_action": [str(key.pk)], "index": "0", "confirmed": "yes"}
+    client.post("/accounts/apikey/", revoke)
     key.refresh_from_db()
     assert key.revoked_at is not None
 

@@ -88,6 +88,107 @@
     setInterval(() => { if (!document.hidden) tellTimes(document); }, 1000);
   });
 
+  // The theme's menus and switches are no buttons: here they get the keyboard's focus and answer to Enter and Space.
+  const NATIVE = "a[href], button, input, select, textarea, summary, label, [role=dialog]";
+
+  function operable(root) {
+    for (const element of root.querySelectorAll("[x-on\\:click]")) {
+      if (element.matches(NATIVE) || !element.textContent.trim()) continue;
+      element.tabIndex = 0;
+      element.setAttribute("role", "button");
+      if (element.matches(".material-symbols-outlined")) {
+        element.setAttribute("aria-label", element.getAttribute("x-on:click").includes("sidebar") ? "Menu" : "Switch");
+      }
+    }
+  }
+
+  const CLOSERS = [
+    { box: "#changelist-filter", opener: "[x-on\\:click*='filterOpen = true'], [x-on\\:click*='filterOpen = !']", closer: "#changelist-filter-close" },
+    { box: "[x-show=openUserLinks]", opener: "[x-on\\:click*='openUserLinks = !']" },
+  ];
+
+  document.addEventListener("click", (event) => {
+    for (const { box, opener } of CLOSERS) {
+      if (!event.target.closest(opener)) continue;
+      // Alpine shows the box first.
+      requestAnimationFrame(() => requestAnimationFrame(() => {
+        const inside = document.querySelector(box);
+        const first = inside && [...inside.querySelectorAll("a[href], [tabindex='0'], select, input")].find((one) => one.checkVisibility());
+        if (first) first.focus();
+      }));
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const target = event.target;
+    if ((event.key === "Enter" || event.key === " ") && target.matches("[role=button][x-on\\:click]")) {
+      event.preventDefault();
+      target.click();
+    } else if (event.key === "Escape") {
+      for (const { box, opener, closer } of CLOSERS) {
+        if (!target.closest(box)) continue;
+        document.querySelector(closer || opener).click();
+        const back = document.querySelector(opener);
+        requestAnimationFrame(() => requestAnimationFrame(() => back.focus()));
+      }
+    }
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    operable(document);
+    // The bar of actions is shown below the list: the focus comes to it after the rows.
+    const bar = document.getElementById("changelist-actions-wrapper");
+    if (bar) document.getElementById("changelist-form").append(bar.parentElement);
+  });
+
+  // The sidebar's search by keyboard: arrows choose, Enter opens, also when it is pressed before the answer is there.
+  let enterWaits = false;
+
+  function found() {
+    return [...document.querySelectorAll("#search-results [role=option]")];
+  }
+
+  function choose(input, row) {
+    for (const other of found()) other.setAttribute("aria-selected", String(other === row));
+    if (row) { input.setAttribute("aria-activedescendant", row.id); row.scrollIntoView({ block: "nearest" }); }
+    else input.removeAttribute("aria-activedescendant");
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const input = event.target;
+    if (input.id !== "nav-filter" || event.isComposing) return;
+    const rows = found();
+    const at = rows.findIndex((row) => row.getAttribute("aria-selected") === "true");
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      if (rows.length) choose(input, rows[Math.min(Math.max(at + step, 0), rows.length - 1)]);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      if (input.dataset.answered === input.value.trim() && rows.length) location.assign(rows[Math.max(at, 0)].href);
+      else enterWaits = input.value.trim() !== "";
+    } else if (event.key === "Escape") {
+      event.preventDefault();
+      input.value = "";
+      document.getElementById("search-results").replaceChildren();
+      input.setAttribute("aria-expanded", "false");
+    }
+  });
+
+  document.addEventListener("input", (event) => { if (event.target.id === "nav-filter") enterWaits = false; });
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target.id !== "search-results") return;
+    const input = document.getElementById("nav-filter");
+    const rows = found();
+    input.dataset.answered = event.detail.requestConfig.parameters.s ?? event.detail.requestConfig.formData?.get("s") ?? "";
+    input.dataset.answered = input.dataset.answered.trim();
+    input.setAttribute("aria-expanded", String(rows.length > 0));
+    choose(input, null);
+    if (enterWaits && rows.length) location.assign(rows[0].href);
+    enterWaits = false;
+  });
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset ? event.target.dataset.confirm : undefined;
     if (question && !window.confirm(question)) event.preventDefault();

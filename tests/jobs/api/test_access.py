@@ -230,7 +230,7 @@ def test_a_form_of_a_session_is_refused_without_a_500(cast: Cast) -> None:
 
 def test_keys_are_made_shown_once_used_listed_and_revoked(cast: Cast) -> None:
     api = Api(cast.alice)
-    until = "2190-01-01T00:00:00Z"
+    until = "2190-01-01T00:00:00.000000Z"
     made = api.post("/api/api-keys", {"name": "CI", "scopes": ["write", "read", "read"][:2], "expiresAt": until}, 201)
     assert made["scopes"] == ["read", "write"]
     assert made["expiresAt"] == until

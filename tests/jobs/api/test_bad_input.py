@@ -373,7 +373,7 @@ def test_a_body_of_unknown_length_is_refused(api: Api) -> None:
 
 
 def test_json_is_answered_whatever_is_accepted(api: Api) -> None:
-    response = api.client.get("/api/jobs?format=html", headers={"Accept": "text/html"})
+    response = api.client.get("/api/jobs", headers={"Accept": "text/html"})
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 

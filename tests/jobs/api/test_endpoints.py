@@ -27,7 +27,7 @@ FULL: dict[str, Any] = {
     "baselineCron": "*/5 * * * *",
     "timezone": "Europe/Berlin",
     "startsAt": "2026-01-01T00:00:00+01:00",
-    "endsAt": "2199-01-01T00:00:00Z",
+    "endsAt": "2199-01-01T00:00:00.000000Z",
     "jitterMs": 100,
     "minIntervalMs": 10_000,
     "maxIntervalMs": 3_600_000,
@@ -57,7 +57,7 @@ def test_every_field_comes_back_as_given_but_for_secrets(api: Api, path: str) ->
     assert shown == made
     same = FULL.keys() - {"headers", "startsAt"}
     assert {name: shown[name] for name in same} == {name: FULL[name] for name in same}
-    assert shown["startsAt"] == "2025-12-31T23:00:00Z"
+    assert shown["startsAt"] == "2025-12-31T23:00:00.000000Z"
     assert shown["headers"] == [
         {"name": "Authorization", "secret": True, "value": None},
         {"name": "Accept", "secret": False, "value": "application/json"},

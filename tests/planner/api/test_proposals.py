@@ -38,7 +38,7 @@ def test_an_offer_is_listed_shown_and_approved(cast: Cast, api: Api, offer: Prop
     shown = api.get(f"/api/proposals/{offer.pk}")
     assert listed["proposals"] == [shown]
     assert (shown["tool"], shown["cause"], shown["mode"]) == ("propose_interval", "model", "approve")
-    assert shown["argumentsAsked"]["interval_ms"] == 30_000
+    assert shown["argumentsAsked"]["intervalMs"] == 30_000
     assert shown["offerExpiresAt"] is not None
     approved = api.post(f"/api/proposals/{offer.pk}/approve")
     assert (approved["status"], approved["decidedBy"]) == ("applied", str(cast.alice.pk))
