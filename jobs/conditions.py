@@ -32,6 +32,11 @@ class Observation:
     document: object = MISSING
     digest: str | None = None
 
+    @property
+    def untold(self) -> bool:
+        """Whether what the body lacks tells nothing: the call failed, or it was answered with "not modified"."""
+        return self.failed or (self.status_code == 304 and self.document is MISSING)
+
 
 # The finished runs of one endpoint, newest first; the first one is judged, the others are its past.
 History = Sequence[Observation]
@@ -47,9 +52,9 @@ class PathCondition:
     value: str | int | float | bool | None
 
     def because(self, runs: History) -> str | None:
-        """Why it holds, in words; None when it does not."""
+        """Why it holds, in words; None when it does not, or is unknown."""
         actual = lookup(runs[0].document, self.steps)
-        if not compare(actual, self.op, self.value):
+        if self._is_untold(actual, runs) or not compare(actual, self.op, self.value):
             return None
         name = self.path.removeprefix("$").removeprefix(".") or "the body"
         if self.op == "exists":
@@ -57,6 +62,14 @@ class PathCondition:
         if self.op == "contains":
             return f"{name} contains {_shown(self.value)}"
         return f"{name} is {_shown(actual)}{_against(self.op, self.value)}"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether the latest run cannot tell: it failed, and its body has nothing at the path."""
+        return self._is_untold(lookup(runs[0].document, self.steps), runs)
+
+    @staticmethod
+    def _is_untold(actual: object, runs: History) -> bool:
+        return actual is MISSING and runs[0].untold
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,10 @@ class StatusCondition:
             return None
         return f"the status is {status}{_against(self.op, self.value)}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no response came."""
+        return runs[0].status_code is None
+
 
 @dataclass(frozen=True, slots=True)
 class DurationCondition:
@@ -88,6 +105,10 @@ class DurationCondition:
             return None
         return f"the call took {round(duration)} ms{_against(self.op, self.value)}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether the call took no time that is known."""
+        return runs[0].duration_ms is None
+
 
 @dataclass(frozen=True, slots=True)
 class FailingCondition:
@@ -100,6 +121,10 @@ class FailingCondition:
         if len(runs) < self.runs or not all(run.failed for run in runs[: self.runs]):
             return None
         return "the last call failed" if self.runs == 1 else f"the last {self.runs} calls failed"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Never: every run tells whether it failed."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +146,10 @@ class ErrorRateCondition:
         against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
         return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Never: every run tells whether it failed."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCondition:
@@ -129,11 +158,17 @@ class UnchangedCondition:
     runs: int
 
     def because(self, runs: History) -> str | None:
-        """Why it holds, in words; None when it does not."""
-        digest = runs[0].digest
-        if digest is None or len(runs) < self.runs or any(run.digest != digest for run in runs[: self.runs]):
+        """Why it holds, in words; None when it does not, or is unknown."""
+        digest, latest = runs[0].digest, runs[: self.runs]
+        if digest is None or len(runs) < self.runs or any(run.failed or run.digest != digest for run in latest):
             return None
         return f"the response was the same for {self.runs} runs"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether runs that failed are all that stands against it: what they brought is not the body."""
+        latest = runs[: self.runs]
+        bodies = {run.digest for run in latest if not run.failed}
+        return len(runs) >= self.runs and any(run.failed for run in latest) and len(bodies) <= 1 and None not in bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +182,11 @@ class AllCondition:
         words = [part.because(runs) for part in self.parts]
         return None if None in words else " and ".join(filter(None, words))
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no part is known not to hold, and one is unknown."""
+        unknown = [part for part in self.parts if part.is_unknown(runs)]
+        return bool(unknown) and all(part in unknown or part.because(runs) is not None for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
@@ -157,6 +197,10 @@ class AnyCondition:
     def because(self, runs: History) -> str | None:
         """Why it holds, in words, by its first part that does; None when it does not."""
         return next((words for part in self.parts if (words := part.because(runs)) is not None), None)
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no part holds, and one is unknown."""
+        return self.because(runs) is None and any(part.is_unknown(runs) for part in self.parts)
 
 
 Condition = (
