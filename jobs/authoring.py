@@ -20,7 +20,7 @@ from jobs.errors import ConflictError, Fault, InvalidInputError
 from jobs.headers import keep_headers
 from jobs.models import Endpoint, EndpointStatus, Job, JobStatus
 from jobs.replan import replan
-from jobs.services import changing
+from jobs.services import changing, drop_server_wait
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
 
@@ -118,6 +118,9 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
             )
         if cleaned.get("baseline_interval_ms", endpoint.baseline_interval_ms) != endpoint.baseline_interval_ms:
             endpoint.anchor_at = now
+        if cleaned.get("url", endpoint.url) != endpoint.url:
+            # Another place never asked to be left alone.
+            drop_server_wait(endpoint)
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
         endpoint.config_version += 1

@@ -136,6 +136,10 @@ def _joint_faults(merged: _Merged, changed: Clean, creating: bool, now: datetime
         fields = given or BASELINES[:2]
         faults += [Fault(name, "one_baseline", f"Give exactly one of {_BASELINE_WORDS}.") for name in fields]
     faults += _bound_faults(merged)
+    recovery_ms, interval_ms = merged["recovery_check_ms"], merged["baseline_interval_ms"]
+    if recovery_ms is not None and interval_ms is not None and recovery_ms < interval_ms:
+        words = f"Give at least the interval, {interval_ms} ms, or null for just that; retries come sooner."
+        faults.append(Fault("recovery_check_ms", "bounds", words))
     if any(name in changed for name in ("baseline_cron", "timezone")) and merged["baseline_cron"] is not None:
         faults += _cadence_faults(merged["baseline_cron"], merged["timezone"])
     starts_at, ends_at, once_at = merged["starts_at"], merged["ends_at"], merged["run_once_at"]
@@ -310,6 +314,7 @@ _CLEANERS: dict[str, Callable[[str, object], object]] = {
     "jitter_ms": _whole(0, 86_400_000),
     "min_interval_ms": _INTERVAL,
     "max_interval_ms": _INTERVAL,
+    "recovery_check_ms": _INTERVAL,
     "retry_limit": _whole(0, 10),
     "misfire_grace_ms": _whole(0, MAX_INTERVAL_MS, nullable=True),
     "on_worker_loss": _choice(*WorkerLossPolicy.values),

@@ -30,6 +30,7 @@ TONES = {
     "clamped-min": "warn",
     "clamped-max": "warn",
     "retry": "warn",
+    "server-asked": "warn",
     "running": "info",
     "manual": "info",
     "shadow": "info",

@@ -92,7 +92,8 @@ class Outcome:
     `started_ns` and `finished_ns` are readings of `time.monotonic_ns` in this process. `status_code`, `headers` and
     the body are kept also where the call failed after they had arrived. `body` is clean text of at most
     `max_response_bytes` bytes as received, `sha256` the digest of those bytes (None when no response came), and
-    `body_flags` says what was done to them.
+    `body_flags` says what was done to them. `wait_headers` are those by which the server may ask to be left alone, with
+    its `Date`, as `scheduling.exchange.server_wait` reads them; empty where it asks for nothing.
     """
 
     call: Call
@@ -109,7 +110,7 @@ class Outcome:
     content_type: str | None = None
     sha256: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    retry_after: str | None = None
+    wait_headers: tuple[tuple[str, str], ...] = ()
     body_flags: tuple[str, ...] = ()
 
     @property

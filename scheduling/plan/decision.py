@@ -17,6 +17,7 @@ class Source(StrEnum):
     CLAMPED_MIN = "clamped-min"
     CLAMPED_MAX = "clamped-max"
     PAUSED = "paused"
+    SERVER_ASKED = "server-asked"
     RETRY = "retry"
     MANUAL = "manual"
 
@@ -30,6 +31,7 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     DROPPED = "dropped"
     BLOCKED_BY_PAUSE = "blocked by pause"
+    PUT_OFF = "put off by the server"
     OUTSIDE_WINDOW = "outside the window"
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from scheduling.plan.row import PlanRow
+from scheduling.plan.row import PlanRow, clear_server_wait
 
 BASELINES = ("baseline_interval_ms", "baseline_cron", "run_once_at")
 
@@ -134,10 +134,12 @@ class RunNow:
 
 @dataclass(frozen=True, slots=True)
 class ResetFailures:
-    """Clears the streak of failures and starts the interval's grid anew."""
+    """Clears the streak of failures and what the server asked for, and starts the interval's grid anew."""
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         row.failure_count = row.loss_count = row.retries_used = 0
+        row.failing_since = None
+        clear_server_wait(row)
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
         row.anchor_at = now
 
