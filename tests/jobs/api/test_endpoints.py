@@ -55,8 +55,8 @@ def test_bound_on_recovery_may_not_be_less_than_the_interval_that_stands(api: Ap
     made = create(api, path, recoveryCheckMs=3_600_000)
     assert (made["recoveryCheckMs"], made["failingSince"], made["serverWaitUntil"]) == (3_600_000, None, None)
     status, body = api.send("PATCH", f"{path}/{made['id']}", {"baselineIntervalMs": 7_200_000})
-    assert (status, body["error"]["details"][0]["field"]) == (422, "recoveryCheckMs")
-    assert "7200000 ms" in body["error"]["details"][0]["message"]
+    assert (status, body["errors"][0]["field"]) == (400, "recoveryCheckMs")
+    assert "7200000 ms" in body["errors"][0]["message"]
     status, body = api.send("PATCH", f"{path}/{made['id']}", {"baselineIntervalMs": 7_200_000, "recoveryCheckMs": None})
     assert (status, body["recoveryCheckMs"]) == (200, None)
 
