@@ -254,12 +254,13 @@ def _shares(sources: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _attention(scope: Scope, now: datetime) -> list[dict[str, Any]]:
-    """Endpoints that fail, that a planner paused, or whose run is overdue; the worst first."""
+    """Endpoints that fail, that a planner paused or a server put off, or whose run is overdue; the worst first."""
     late = Q(next_run_at__lt=now - timedelta(seconds=30), lease_owner__isnull=True)
+    paused = Q(paused_until__gt=now) & ~Q(paused_by="user")
     rows = (
         scope.endpoints()
         .filter(status=EndpointStatus.ACTIVE, job__status=JobStatus.ACTIVE)
-        .filter(Q(failure_count__gt=0) | late | Q(paused_until__gt=now) & ~Q(paused_by="user"))
+        .filter(Q(failure_count__gt=0) | late | paused | Q(server_wait_until__gt=now))
         .select_related("job")
         .order_by("-failure_count", "next_run_at")[:SHOWN]
     )
@@ -273,6 +274,8 @@ def _why(endpoint: Endpoint, now: datetime) -> str:
         return f"{failures}, {note}" if note else failures
     if endpoint.paused_until is not None and endpoint.paused_until > now:
         return f"paused by the {endpoint.paused_by}"
+    if endpoint.server_wait_until is not None and endpoint.server_wait_until > now:
+        return "put off, for the server asked to wait"
     return "overdue: no worker has taken it"
 
 

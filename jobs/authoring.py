@@ -21,7 +21,7 @@ from jobs.errors import ConflictError, Fault, InvalidInputError, Unreadable
 from jobs.headers import keep_headers
 from jobs.models import Author, Endpoint, EndpointStatus, Job, JobStatus
 from jobs.replan import replan, row_of
-from jobs.services import changing, follow_change, resume
+from jobs.services import changing, drop_server_wait, follow_change, resume
 from jobs.validation import Clean, Values, clean_endpoint, clean_job
 from scheduling.egress.policy import EgressPolicy, installation_policy
 from scheduling.plan.edits import SCHEDULE_COLUMNS
@@ -132,6 +132,9 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
                 endpoint.pk, cleaned["headers"], endpoint.headers_sealed
             )
         old = row_of(endpoint)
+        if cleaned.get("url", endpoint.url) != endpoint.url:
+            # Another place never asked to be left alone.
+            drop_server_wait(endpoint)
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
         if (endpoint.baseline_interval_ms, endpoint.starts_at) != (old.baseline_interval_ms, old.starts_at):

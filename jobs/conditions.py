@@ -35,6 +35,11 @@ class Observation:
     digest: str | None = None
     verdicts: Mapping[str, bool] = field(default_factory=dict)
 
+    @property
+    def untold(self) -> bool:
+        """Whether what the body lacks tells nothing: the call failed, or it was answered with "not modified"."""
+        return self.failed or (self.status_code == 304 and self.document is MISSING)
+
 
 # The finished runs of one endpoint, newest first; the first one is judged, the others are its past.
 History = Sequence[Observation]
@@ -59,9 +64,9 @@ class PathCondition:
         return compare(lookup(document, self.steps), self.op, self.value)
 
     def because(self, runs: History) -> str | None:
-        """Why it holds, in words; None when it does not."""
+        """Why it holds, in words; None when it does not, or is unknown."""
         actual = lookup(runs[0].document, self.steps)
-        if not runs[0].verdicts.get(self.key, compare(actual, self.op, self.value)):
+        if self._is_untold(actual, runs) or not self._compares(actual, runs):
             return None
         name = self.path.removeprefix("$").removeprefix(".") or "the body"
         if self.op == "exists":
@@ -69,6 +74,17 @@ class PathCondition:
         if self.op == "contains":
             return f"{name} contains {_shown(self.value)}"
         return f"{name} is {_shown(actual)}{_against(self.op, self.value)}"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether the latest run cannot tell: it failed, and its body has nothing at the path."""
+        return self._is_untold(lookup(runs[0].document, self.steps), runs)
+
+    def _is_untold(self, actual: object, runs: History) -> bool:
+        return actual is MISSING and runs[0].untold and self.key not in runs[0].verdicts
+
+    def _compares(self, actual: object, runs: History) -> bool:
+        """Whether it holds for the body as it came: what was found before masking outranks what is stored."""
+        return runs[0].verdicts.get(self.key, compare(actual, self.op, self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,10 @@ class StatusCondition:
             return None
         return f"the status is {status}{_against(self.op, self.value)}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no response came."""
+        return runs[0].status_code is None
+
 
 @dataclass(frozen=True, slots=True)
 class DurationCondition:
@@ -100,6 +120,10 @@ class DurationCondition:
             return None
         return f"the call took {round(duration)} ms{_against(self.op, self.value)}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether the call took no time that is known."""
+        return runs[0].duration_ms is None
+
 
 @dataclass(frozen=True, slots=True)
 class FailingCondition:
@@ -112,6 +136,10 @@ class FailingCondition:
         if len(runs) < self.runs or not all(run.failed for run in runs[: self.runs]):
             return None
         return "the last call failed" if self.runs == 1 else f"the last {self.runs} calls failed"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Never: every run tells whether it failed."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +161,10 @@ class ErrorRateCondition:
         against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
         return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
 
+    def is_unknown(self, runs: History) -> bool:
+        """Never: every run tells whether it failed."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCondition:
@@ -141,14 +173,23 @@ class UnchangedCondition:
     runs: int
 
     def because(self, runs: History) -> str | None:
-        """Why it holds, in words; None when it does not."""
-        if len(runs) < self.runs:
-            return None
-        looked_at = runs[: self.runs]
-        digests = {run.digest for run in looked_at if run.status_code != 304 or run.failed}
-        if None in digests or len(digests) > 1:
+        """Why it holds, in words; None when it does not, or is unknown."""
+        latest = runs[: self.runs]
+        bodies = self._bodies(latest)
+        if len(runs) < self.runs or any(run.failed for run in latest) or None in bodies or len(bodies) > 1:
             return None
         return f"the response was the same for {self.runs} runs"
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether runs that failed are all that stands against it: what they brought is not the body."""
+        latest = runs[: self.runs]
+        bodies = self._bodies(latest)
+        return len(runs) >= self.runs and any(run.failed for run in latest) and len(bodies) <= 1 and None not in bodies
+
+    @staticmethod
+    def _bodies(runs: History) -> set[str | None]:
+        """The digests of what runs brought; one that failed brought no body, and a 304 the same as before."""
+        return {run.digest for run in runs if not run.failed and run.status_code != 304}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +203,11 @@ class AllCondition:
         words = [part.because(runs) for part in self.parts]
         return None if None in words else " and ".join(filter(None, words))
 
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no part is known not to hold, and one is unknown."""
+        unknown = [part for part in self.parts if part.is_unknown(runs)]
+        return bool(unknown) and all(part in unknown or part.because(runs) is not None for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
@@ -172,6 +218,10 @@ class AnyCondition:
     def because(self, runs: History) -> str | None:
         """Why it holds, in words, by its first part that does; None when it does not."""
         return next((words for part in self.parts if (words := part.because(runs)) is not None), None)
+
+    def is_unknown(self, runs: History) -> bool:
+        """Whether no part holds, and one is unknown."""
+        return self.because(runs) is None and any(part.is_unknown(runs) for part in self.parts)
 
 
 Condition = (

@@ -133,6 +133,11 @@ def verdicts(rules: Sequence[Rule], runs: History, *, in_force: str | None = Non
     return found
 
 
+def is_unknown(rules: Sequence[Rule], key: str | None, runs: History) -> bool:
+    """Whether the latest of `runs` cannot tell if the rule of this key matches, as where the call failed."""
+    return any(rule.key == key and rule.when.is_unknown(runs) for rule in rules if runs)
+
+
 def runs_needed(rules: Sequence[Rule]) -> int:
     """How many of the latest runs the rules look at, one more so that the run before can be judged too."""
     return 1 + max(map(runs_looked_at, _conditions(rules)), default=0)

@@ -120,6 +120,11 @@ def drop_oneshot_hint(endpoint: Endpoint) -> None:
     endpoint.ai_hint_next_run_reason = endpoint.ai_hint_next_run_set_by = endpoint.ai_hint_next_run_proposal_id = None
 
 
+def drop_server_wait(endpoint: Endpoint) -> None:
+    """Empties the columns of what the server asked for on an endpoint that is being changed."""
+    endpoint.server_wait_since = endpoint.server_wait_until = endpoint.server_wait_reason = None
+
+
 def pause(
     *, endpoint_id: UUID, until: datetime, reason: str, author: Author, proposal_id: UUID | None = None
 ) -> Endpoint:
@@ -167,11 +172,16 @@ def run_now(*, endpoint_id: UUID, by: UUID) -> Endpoint:
 
 
 def reset_failures(*, endpoint_id: UUID) -> Endpoint:
-    """Clears the streak of failures; the interval's grid begins anew from now, unless `starts_at` anchors it."""
+    """Clears the streak of failures and what the server asked for.
+
+    The interval's grid begins anew from now, unless `starts_at` anchors it.
+    """
     with changing(endpoint_id) as (endpoint, now):
         _refuse_archived(endpoint)
         old = row_of(endpoint)
         endpoint.failure_count = endpoint.loss_count = endpoint.retries_used = 0
+        endpoint.failing_since = None
+        drop_server_wait(endpoint)
         endpoint.retry_at = endpoint.retry_slot_at = endpoint.retry_attempt = None
         if endpoint.starts_at is None:
             endpoint.anchor_at = now

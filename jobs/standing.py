@@ -1,4 +1,4 @@
-"""What stands in an endpoint's way, said the same way everywhere: its owner, its status and its job's, and the plan's note. Pure.
+"""What keeps an endpoint from running, said the same way everywhere, and the note of its plan. Pure.
 
 A pause with an end blocks nothing: it ends by itself, and `paused_until` tells of it.
 """
@@ -17,7 +17,7 @@ def effective_status(endpoint: Endpoint) -> EndpointStatus:
 
 
 def blocked_by(endpoint: Endpoint) -> str | None:
-    """What keeps the endpoint from running: `owner`, `endpoint` or `job`, the first of them that does; None for none."""
+    """What keeps the endpoint from running: `owner`, `endpoint` or `job`, the first that does, or None."""
     if not endpoint.owner_active:
         return "owner"
     status = effective_status(endpoint)

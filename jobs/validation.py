@@ -154,6 +154,11 @@ def _joint_faults(
         fields = given or BASELINES[:2]
         faults += [Fault(name, "one_baseline", f"Give exactly one of {_BASELINE_WORDS}.") for name in fields]
     faults += _bound_faults(merged, failed)
+    recovery_ms, interval_ms = merged["recovery_check_ms"], merged["baseline_interval_ms"]
+    recovery_known = failed.isdisjoint(("recovery_check_ms", "baseline_interval_ms"))
+    if recovery_known and recovery_ms is not None and interval_ms is not None and recovery_ms < interval_ms:
+        words = f"Give at least the interval, {interval_ms} ms, or null for just that; retries come sooner."
+        faults.append(Fault("recovery_check_ms", "bounds", words))
     cron_changed = any(name in changed for name in ("baseline_cron", "timezone"))
     if failed.isdisjoint(("baseline_cron", "timezone")) and cron_changed and merged["baseline_cron"] is not None:
         faults += _cadence_faults(merged["baseline_cron"], merged["timezone"])
@@ -358,6 +363,7 @@ _CLEANERS: dict[str, Callable[[str, object], object]] = {
     "jitter_ms": _whole(0, 86_400_000),
     "min_interval_ms": _INTERVAL,
     "max_interval_ms": _INTERVAL,
+    "recovery_check_ms": _INTERVAL,
     "retry_limit": _whole(0, 10),
     "misfire_grace_ms": _whole(0, MAX_INTERVAL_MS, nullable=True),
     "on_worker_loss": _choice(*WorkerLossPolicy.values),

@@ -114,6 +114,7 @@ _FIELDSETS = (
         {
             "fields": (
                 ("min_interval_ms", "max_interval_ms"),
+                "recovery_check_ms",
                 ("retry_limit", "misfire_grace_ms"),
                 "on_worker_loss",
             )
@@ -175,7 +176,7 @@ class EndpointAdmin(ServiceModelAdmin):
             names.insert(0, "run-now")
         if obj.ai_hint_interval_ms is not None or obj.ai_hint_next_run_at is not None:
             names.append("clear-hints")
-        if obj.failure_count:
+        if obj.failure_count or obj.server_wait_until is not None:
             names.append("reset-failures")
         return [_BUTTONS[name] for name in (*names, "archive")]
 

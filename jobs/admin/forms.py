@@ -157,6 +157,11 @@ class EndpointForm(ServiceForm):
     max_interval_ms = DurationField(
         label="Never less often than", required=False, help_text="A bound for hints and for back-off after failures."
     )
+    recovery_check_ms = DurationField(
+        label="While failing, look again within",
+        required=False,
+        help_text="How far back-off may stretch an interval. Empty: not at all, so it goes on at the interval itself.",
+    )
     retry_limit = forms.IntegerField(
         label="Retries", widget=UnfoldAdminIntegerFieldWidget, help_text="Attempts after a failure, 0 to 10."
     )

@@ -43,6 +43,7 @@ def endpoint_context(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
         "note": next_note(endpoint),
         "hints": _hints(endpoint, now),
         "paused": endpoint.paused_until is not None and endpoint.paused_until > now,
+        "asked_to_wait": endpoint.server_wait_until is not None and endpoint.server_wait_until > now,
         "held": endpoint.planner_hold_until is not None and endpoint.planner_hold_until > now,
         "runs": runs[:LISTED_RUNS],
         "more_runs": len(runs) > LISTED_RUNS,

@@ -100,6 +100,16 @@ def bands_of(endpoint: Endpoint, runs: Sequence[Run], since: datetime, until: da
             bands.append(Band("hint", begins_at, expires_at, label, endpoint.ai_hint_interval_reason or ""))
     if endpoint.paused_until and endpoint.paused_until > now and endpoint.pause_proposal_id not in known:
         bands.append(Band("pause", now, endpoint.paused_until, "paused", endpoint.pause_reason or ""))
+    if endpoint.server_wait_until and endpoint.server_wait_until > now:
+        bands.append(
+            Band(
+                "pause",
+                endpoint.server_wait_since or now,
+                endpoint.server_wait_until,
+                "asked to wait",
+                endpoint.server_wait_reason or "",
+            )
+        )
     return sorted(bands, key=lambda band: band.begins_at)
 
 

@@ -33,6 +33,7 @@ TONES = {
     "clamped-max": "warn",
     "expired": "warn",
     "retry": "warn",
+    "server-asked": "warn",
     "running": "info",
     "manual": "info",
     "shadow": "info",

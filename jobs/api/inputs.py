@@ -66,6 +66,7 @@ class EndpointInput(ScheduleInput):
     jitterMs = WholeNumberField(source="jitter_ms", **_OPTIONAL)
     minIntervalMs = WholeNumberField(source="min_interval_ms", **_OPTIONAL)
     maxIntervalMs = WholeNumberField(source="max_interval_ms", **_OPTIONAL)
+    recoveryCheckMs = WholeNumberField(source="recovery_check_ms", **_OPTIONAL)
     retryLimit = WholeNumberField(source="retry_limit", **_OPTIONAL)
     misfireGraceMs = WholeNumberField(source="misfire_grace_ms", **_OPTIONAL)
     onWorkerLoss = TextField(source="on_worker_loss", **_OPTIONAL)

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='run',
             name='coalesced_cause',
-            field=models.CharField(choices=[('long_call', 'an earlier call of the endpoint was under way'), ('pause', 'the endpoint was paused'), ('worker_lost', 'a worker was lost, and its lease ran on'), ('no_worker', 'no worker was free, or the database was away'), ('result_waited', 'the result of the call before could not be stored at once')], max_length=16, null=True),
+            field=models.CharField(choices=[('long_call', 'an earlier call of the endpoint was under way'), ('pause', 'the endpoint was paused'), ('worker_lost', 'a worker was lost, and its lease ran on'), ('no_worker', 'no worker was free, or the database was away'), ('result_waited', 'the result of the call before could not be stored at once'), ('server_asked', 'the server had asked to be left alone')], max_length=16, null=True),
         ),
         AddConstraintNotValid(
             model_name='endpoint',
@@ -31,6 +31,6 @@ class Migration(migrations.Migration):
         ),
         AddConstraintNotValid(
             model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('coalesced_cause__isnull', True), ('coalesced_cause__in', ['long_call', 'pause', 'worker_lost', 'no_worker', 'result_waited']), _connector='OR'), name='run_coalesced_cause_is_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('coalesced_cause__isnull', True), ('coalesced_cause__in', ['long_call', 'pause', 'worker_lost', 'no_worker', 'result_waited', 'server_asked']), _connector='OR'), name='run_coalesced_cause_is_known'),
         ),
     ]

@@ -43,7 +43,7 @@ UPDATE job_endpoints SET {NO_PLAN} WHERE owner_id IN (SELECT id FROM users WHERE
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("jobs", "0004_responses_and_written_text"),
+        ("jobs", "0005_server_wait_validated"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

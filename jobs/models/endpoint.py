@@ -84,6 +84,9 @@ INSTANTS = (
     "last_slot_at",
     "last_started_at",
     "last_run_at",
+    "failing_since",
+    "server_wait_since",
+    "server_wait_until",
     "retry_at",
     "retry_slot_at",
     "manual_run_at",
@@ -141,6 +144,7 @@ class Endpoint(models.Model):
     # Guardrails and policies.
     min_interval_ms = models.BigIntegerField(null=True, blank=True)
     max_interval_ms = models.BigIntegerField(null=True, blank=True)
+    recovery_check_ms = models.BigIntegerField(null=True, blank=True)
     retry_limit = models.SmallIntegerField(default=0)
     misfire_grace_ms = models.BigIntegerField(null=True, blank=True)
     on_worker_loss = models.CharField(max_length=8, choices=WorkerLossPolicy.choices, default=WorkerLossPolicy.RETRY)
@@ -184,6 +188,10 @@ class Endpoint(models.Model):
     last_started_at = models.DateTimeField(null=True, editable=False)
     last_run_at = models.DateTimeField(null=True, editable=False)
     failure_count = models.IntegerField(db_default=0, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)
+    server_wait_since = models.DateTimeField(null=True, editable=False)
+    server_wait_until = models.DateTimeField(null=True, editable=False)
+    server_wait_reason = models.CharField(max_length=200, null=True, editable=False)
     retry_at = models.DateTimeField(null=True, editable=False)
     retry_slot_at = models.DateTimeField(null=True, editable=False)
     retry_attempt = models.SmallIntegerField(null=True, editable=False)
@@ -264,6 +272,16 @@ class Endpoint(models.Model):
                 | Q(max_interval_ms__isnull=True)
                 | Q(min_interval_ms__lte=F("max_interval_ms")),
                 name="endpoint_bounds_are_ordered",
+            ),
+            models.CheckConstraint(
+                condition=Q(recovery_check_ms__isnull=True)
+                | Q(recovery_check_ms__range=(MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
+                name="endpoint_recovery_check_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(server_wait_since__isnull=True, server_wait_until__isnull=True)
+                | Q(server_wait_since__isnull=False, server_wait_until__isnull=False),
+                name="endpoint_server_wait_is_whole",
             ),
             models.CheckConstraint(condition=Q(timeout_ms__range=(1_000, 900_000)), name="endpoint_timeout_in_range"),
             models.CheckConstraint(

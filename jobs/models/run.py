@@ -28,6 +28,7 @@ class CoalescedCause(models.TextChoices):
     WORKER_LOST = Cause.WORKER_LOST.value, "a worker was lost, and its lease ran on"
     NO_WORKER = Cause.NO_WORKER.value, "no worker was free, or the database was away"
     RESULT_WAITED = Cause.RESULT_WAITED.value, "the result of the call before could not be stored at once"
+    SERVER_ASKED = Cause.SERVER_ASKED.value, "the server had asked to be left alone"
 
 
 class Run(models.Model):

@@ -16,6 +16,7 @@ from planner.evaluation.world import World
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
+    ALLOWANCE_SPEAKERS,
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
     WEEK,
@@ -252,7 +253,8 @@ class Desk:
     def _paused_this_week(self, endpoint: str) -> timedelta:
         total = timedelta(0)
         for entry in self._on[endpoint]:
-            if isinstance(entry.wish, PauseUntil) and entry.counts and entry.until:
+            counts = entry.counts and entry.speaker in ALLOWANCE_SPEAKERS
+            if isinstance(entry.wish, PauseUntil) and counts and entry.until:
                 end = min(entry.until, entry.ended_at or entry.until, self.now)
                 total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
         return total

@@ -15,7 +15,10 @@ from scheduling.simulation.engine import SimulatedRun
 
 @dataclass(frozen=True)
 class PlayedRun:
-    """A finished run. `body` None: no response came; `truncated`: only the beginning of it was kept."""
+    """A finished run. `body` None: no response came; `truncated`: only the beginning of it was kept.
+
+    `headers` are those by which the server may ask to be left alone.
+    """
 
     endpoint: str
     due_at: datetime
@@ -25,7 +28,7 @@ class PlayedRun:
     ok: bool
     status_code: int | None
     error_kind: str | None = None
-    retry_after: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     body: str | None = None
     truncated: bool = False
     content_type: str | None = None
@@ -43,7 +46,7 @@ class PlayedRun:
             ok=run.ok,
             status_code=outcome.status_code,
             error_kind=outcome.error_kind.value if outcome.error_kind is not None else None,
-            retry_after=outcome.retry_after,
+            headers=outcome.wait_headers,
             body=outcome.body if outcome.status_code is not None else None,
             truncated=outcome.truncated,
             content_type=outcome.content_type,

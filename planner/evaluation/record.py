@@ -4,7 +4,7 @@ Targets are sampled and held: at any time they answer what the latest recorded r
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from planner.models import Proposal
 from planner.proposals.judgement import Verdict
 from planner.proposals.wishes import BadArgumentsError, Speaker, stored_wish
 from scheduling.exchange.outcome import ErrorKind
+from scheduling.exchange.server_wait import is_wait_header
 
 MOST_RUNS = 100_000
 _FINISHED = (RunStatus.SUCCESS, RunStatus.FAILED)
@@ -36,6 +37,7 @@ _COLUMNS = (
     "jitter_ms",
     "min_interval_ms",
     "max_interval_ms",
+    "recovery_check_ms",
     "retry_limit",
 )
 
@@ -131,12 +133,17 @@ def _played(run: Run, name: str) -> PlayedRun:
         ok=run.status == RunStatus.SUCCESS,
         status_code=run.status_code,
         error_kind=run.error_kind,
-        retry_after=response.headers.get("retry-after") if response is not None else None,
+        headers=_wait_headers(response.headers) if response is not None else (),
         body=response.body if response is not None else None,
         truncated=response is not None and response.truncated,
         content_type=response.content_type if response is not None else None,
         verdicts=(response.rule_verdicts if response is not None else None) or {},
     )
+
+
+def _wait_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those that ask to wait, without the `Date`: the answer is given again at other times of a virtual clock."""
+    return tuple((name, value) for name, value in headers.items() if is_wait_header(name))
 
 
 def _sampled(runs: Sequence[PlayedRun]) -> Respond:
@@ -151,7 +158,7 @@ def _sampled(runs: Sequence[PlayedRun]) -> Respond:
             body=run.body,
             status=run.status_code,
             duration_ms=max(round(run.duration_ms), 1),
-            retry_after=run.retry_after,
+            headers=run.headers,
             ok=run.ok,
             truncated=run.truncated,
             error_kind=next((kind for kind in ErrorKind if kind == run.error_kind), None),

@@ -86,4 +86,4 @@ class RulesPlanner:
 
 
 def _seen(run: PlayedRun) -> SeenRun:
-    return SeenRun(run.finished_at, run.observation, run.retry_after)
+    return SeenRun(run.finished_at, run.observation)

@@ -44,13 +44,15 @@ class Reply:
     """What a target answers. A text is sent as it is, any other body as JSON; None is no body.
 
     A `status` of None is a call that got no response, by `error_kind` or else for its deadline. `ok` None goes by the
-    status. Of a `truncated` body only the beginning was kept.
+    status. Of a `truncated` body only the beginning was kept. `retry_after` is one more of the `headers` by which it
+    asks to be left alone.
     """
 
     body: Any = None
     status: int | None = 200
     duration_ms: int = 100
     retry_after: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     ok: bool | None = None
     truncated: bool = False
     error_kind: ErrorKind | None = None
@@ -59,6 +61,11 @@ class Reply:
     def text(self) -> str:
         """The body as it is sent."""
         return "" if self.body is None else self.body if isinstance(self.body, str) else json.dumps(self.body)
+
+    @property
+    def wait_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers by which it asks to be left alone."""
+        return self.headers if self.retry_after is None else (*self.headers, ("retry-after", self.retry_after))
 
     @property
     def succeeded(self) -> bool:
@@ -192,7 +199,7 @@ class WorldTarget:
             self._call,
             ok=reply.succeeded,
             status_code=reply.status,
-            retry_after=reply.retry_after,
+            wait_headers=reply.wait_headers,
             body=reply.text,
             truncated=reply.truncated,
             error_kind=reply.error_kind,

@@ -26,6 +26,7 @@ from planner.proposals.inforce import advised_on
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
+    ALLOWANCE_SPEAKERS,
     MAX_PAUSE_PER_WEEK,
     MINUTE_MS,
     WEEK,
@@ -214,12 +215,16 @@ def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
 
 
 def _paused_this_week(endpoint: Endpoint, now: datetime) -> timedelta:
-    """How long the planner's own pauses lasted in the last seven days; the one in force counts up to now."""
+    """How long pauses by model and heuristics lasted in the last seven days; the one in force counts up to now."""
     counts = Q(applied_at__isnull=False)
     if endpoint.planner_mode == PlannerMode.SHADOW:
         counts |= Q(status=ProposalStatus.SHADOW)
     pauses = Proposal.objects.filter(
-        counts, endpoint=endpoint, tool=PauseUntil.tool, hint_expires_at__gt=now - WEEK
+        counts,
+        endpoint=endpoint,
+        tool=PauseUntil.tool,
+        cause__in=[speaker.value for speaker in ALLOWANCE_SPEAKERS],
+        hint_expires_at__gt=now - WEEK,
     ).values_list(Coalesce("applied_at", "created_at"), "hint_expires_at", "ended_at")
     total = timedelta(0)
     for applied_at, expires_at, ended_at in pauses:

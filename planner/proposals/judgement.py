@@ -115,7 +115,7 @@ def judge(
     needless = _needless(wish, standing, speaker, key, own_only, now)
     if needless is not None:
         return Judged(Verdict.NOTHING, None, needless)
-    bounded = bound(wish, standing.bounds, now)
+    bounded = bound(wish, standing.bounds, now, speaker=speaker)
     if isinstance(bounded, Refusal):
         return Judged(Verdict.REFUSED, None, bounded.why)
     pointless = pointless_pause(bounded.wish, standing.next_run_at, now)

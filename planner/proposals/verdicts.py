@@ -38,11 +38,12 @@ def approve(*, proposal_id: UUID, by: UUID) -> Proposal:
         proposal, endpoint, now = _locked_proposal(proposal_id)
         _refuse_unless_pending(proposal, now)
         wish = _wish_of(proposal)
-        bounded = _still_possible(wish, standing_of(endpoint, now, wish), proposal.created_at, now)
+        speaker, standing = Speaker(proposal.cause), standing_of(endpoint, now, wish)
+        bounded = _still_possible(wish, standing, speaker=speaker, made_at=proposal.created_at, now=now)
         proposal.status, proposal.status_reason = ProposalStatus.APPLIED, bounded.note or None
         proposal.arguments, proposal.ttl_ms = stored_arguments(bounded.wish), bounded.ttl_ms
         proposal.decided_by, proposal.decided_at = by, now
-        apply(endpoint, proposal, bounded, speaker=Speaker(proposal.cause), own_only=proposal.own_only, now=now)
+        apply(endpoint, proposal, bounded, speaker=speaker, own_only=proposal.own_only, now=now)
     return proposal
 
 
@@ -141,7 +142,7 @@ def _refuse_unless_pending(proposal: Proposal, now: datetime) -> None:
         raise ConflictError("not_pending", f"The proposal is {proposal.status}; there is nothing to decide.")
 
 
-def _still_possible(wish: Wish, standing: Standing, made_at: datetime, now: datetime) -> Bounded:
+def _still_possible(wish: Wish, standing: Standing, *, speaker: Speaker, made_at: datetime, now: datetime) -> Bounded:
     """The wish inside the bounds as they are now. Raises ConflictError where it cannot be applied any more."""
     if standing.mode == PlannerMode.OFF:
         raise ConflictError("planner_off", "The planner is off for this endpoint.")
@@ -154,7 +155,7 @@ def _still_possible(wish: Wish, standing: Standing, made_at: datetime, now: date
             )
     if not standing.active:
         raise ConflictError("endpoint_not_active", "The endpoint or its job is not active.")
-    bounded = bound(wish, standing.bounds, now)
+    bounded = bound(wish, standing.bounds, now, speaker=speaker)
     if isinstance(bounded, Refusal):
         raise ConflictError("proposal_out_of_bounds", bounded.why)
     if isinstance(wish, PauseUntil) and standing.pause is not None and standing.pause.speaker is Speaker.PERSON:

@@ -47,6 +47,9 @@ def _in_utc(instant: datetime) -> datetime:
         raise ValueError("the time is out of range") from None
 
 
+# Whose pauses the week's allowance limits; what the owner's own rules ask for is the owner's word.
+ALLOWANCE_SPEAKERS = (Speaker.MODEL, Speaker.HEURISTIC)
+
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -237,7 +240,8 @@ def _lean(value: dict[str, Any]) -> dict[str, Any]:
 class Bounds:
     """What an endpoint allows. Durations in milliseconds where they say so; None means that the owner set no bound.
 
-    `floor_ms` holds where there is no minimum; `pause_left` is what the week's allowance of pauses still has;
+    `floor_ms` holds where there is no minimum; `pause_left` is what the week's allowance of pauses still has, for model
+    and heuristics;
     `runs_once` marks an endpoint that has no interval to change; `usual_gap_ms` is the pace of its baseline, None where
     it has none.
     """
@@ -279,7 +283,7 @@ class Refusal:
     why: str
 
 
-def bound(wish: Wish, bounds: Bounds, now: datetime) -> Bounded | Refusal:
+def bound(wish: Wish, bounds: Bounds, now: datetime, *, speaker: Speaker) -> Bounded | Refusal:
     """Brings a wish inside the bounds of its endpoint, or refuses it. Its reason loses invisible characters."""
     wish = wish.model_copy(update={"reason": visible(wish.reason)[:MAX_REASON]})
     if isinstance(wish, ProposeInterval):
@@ -287,7 +291,7 @@ def bound(wish: Wish, bounds: Bounds, now: datetime) -> Bounded | Refusal:
     if isinstance(wish, ProposeNextTime):
         return _bound_next_time(wish, bounds, now)
     if isinstance(wish, PauseUntil):
-        return _bound_pause(wish, bounds, now)
+        return _bound_pause(wish, bounds, now, speaker)
     return Bounded(wish, None)
 
 
@@ -316,10 +320,12 @@ def _bound_next_time(wish: ProposeNextTime, bounds: Bounds, now: datetime) -> Bo
     return Bounded(wish.model_copy(update={"next_run_at": at}), ttl_ms, note)
 
 
-def _bound_pause(wish: PauseUntil, bounds: Bounds, now: datetime) -> Bounded | Refusal:
+def _bound_pause(wish: PauseUntil, bounds: Bounds, now: datetime, speaker: Speaker) -> Bounded | Refusal:
     if wish.until is None:
         return Bounded(wish, None)
-    until = min(wish.until, now + MAX_PAUSE, now + bounds.pause_left)
+    until = min(wish.until, now + MAX_PAUSE)
+    if speaker in ALLOWANCE_SPEAKERS:
+        until = min(until, now + bounds.pause_left)
     if wish.until < now + SHORTEST_PAUSE:
         return Refusal("The pause would be over already.")
     if until < now + SHORTEST_PAUSE:

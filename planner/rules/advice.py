@@ -1,10 +1,11 @@
 """What rules and heuristics advise for one endpoint, given its latest runs and what is in force. Pure.
 
 Advice is given when something is to be written: a hint that says the same and is not yet at half of its life is
-left alone. What makes an endpoint flap is damped: a rule's hint is dropped only after two runs in a row that no rule
-matched, and one that was eased `MOST_TURNS` times within an hour stays until its time to live ends. The other way
-about, a heuristic that had to take back its slower pace as often, or whose hint
-somebody of higher rank cleared, does not slow down again within the hour.
+left alone. A run that failed is unknown to a rule that looks at the body: it neither matches nor ends a hint. What
+makes an endpoint flap is damped: a rule's hint is dropped only after two runs in a row that no rule matched, and one
+that was eased `MOST_TURNS` times within an hour stays until its time to live ends. The other way about, a heuristic
+that had to take back its slower pace as often, or whose hint somebody of higher rank cleared, does not slow down again
+within the hour.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,10 @@ from itertools import takewhile
 from uuid import UUID
 
 from jobs.conditions import Observation
-from jobs.rules import Clear, Pause, Rule, RuleVerdict, SetInterval, verdicts
+from jobs.rules import Clear, Pause, Rule, RuleVerdict, SetInterval, is_unknown, verdicts
 from planner.proposals.judgement import InForce, may_clear, says_the_same
 from planner.proposals.wishes import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker, Wish
-from planner.rules.heuristics import slow_down, wait_as_asked
+from planner.rules.heuristics import slow_down
 
 SLOW_TTL = timedelta(hours=1)
 DAY_MINUTES = 1_440
@@ -30,11 +31,10 @@ _NOT_OVER = ", and that is not over yet"
 
 @dataclass(frozen=True, slots=True)
 class SeenRun:
-    """A finished run; `retry_after` is the header as it came, None where there was none."""
+    """A finished run."""
 
     finished_at: datetime
     observation: Observation
-    retry_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,15 @@ def advise(watched: Watched, now: datetime, *, heuristics: bool) -> list[Advice]
     earlier = [verdicts(watched.rules, runs[back:], in_force=in_force) for back in range(1, max(watched.unseen, 1) + 1)]
     before = earlier[0]
     advice = list(_by_rules(watched, found, earlier, now))
-    if heuristics:
-        if "pause" not in found:
-            advice += _rest(watched, now)
-        if "interval" not in found and "interval" not in before:
-            advice += _pace(watched, now)
+    if heuristics and "interval" not in found and "interval" not in before:
+        advice += _pace(watched, now)
     return advice
 
 
 def _by_rules(
     watched: Watched, found: dict[str, RuleVerdict], earlier: Sequence[dict[str, RuleVerdict]], now: datetime
 ) -> Iterable[Advice]:
+    runs = [run.observation for run in watched.runs]
     for kind, verdict in found.items():
         key, reason = verdict.rule.key, (verdict.reason or _not_over(watched))[:MAX_REASON]
         match verdict.rule.then:
@@ -146,14 +144,17 @@ def _by_rules(
                     yield Advice(Speaker.RULE, ClearHints(reason=reason), key)
             case Pause(minutes=minutes):
                 until = now + timedelta(minutes=minutes)
-                if _would_rest_longer(watched, until, Speaker.RULE):
+                if _would_rest_longer(watched, until):
                     yield Advice(Speaker.RULE, PauseUntil(until=until, reason=reason), key)
             case _ as run:
                 wake = ProposeNextTime(
                     next_run_at=now, ttl_minutes=run.ttl_minutes, reason=reason, endpoint=run.sibling
                 )
                 again_after = timedelta(minutes=run.ttl_minutes)
-                new_match = any(kind not in before for before in earlier)
+                new_match = any(
+                    kind not in before and not is_unknown(watched.rules, key, runs[back:])
+                    for back, before in enumerate(earlier, start=1)
+                )
                 yield Advice(Speaker.RULE, wake, key, new_match=new_match, again_after=again_after)
     yield from _silence(watched, found, earlier[0])
 
@@ -163,8 +164,11 @@ def _silence(watched: Watched, found: dict[str, RuleVerdict], before: dict[str, 
     hint = watched.set_by(Speaker.RULE)
     if hint is None or "interval" in found or not _may_turn_to(watched, None):
         return
+    runs = [run.observation for run in watched.runs]
     if any(rule.key == hint.key and rule.until is not None for rule in watched.rules):
         yield Advice(Speaker.RULE, ClearHints(reason=f"the until of {hint.key} holds"[:MAX_REASON]), hint.key, True)
+    elif any(is_unknown(watched.rules, hint.key, runs[back:]) for back in (0, 1)):
+        return
     elif "interval" not in before and len(watched.runs) > 1:
         yield Advice(Speaker.RULE, ClearHints(reason="no rule matched the last 2 runs"), hint.key, own_only=True)
 
@@ -183,17 +187,10 @@ def _may_turn_to(watched: Watched, wish: ProposeInterval | None) -> bool:
     return wish is not None and wish.interval_ms <= hint.asked.get("interval_ms", 0)
 
 
-def _rest(watched: Watched, now: datetime) -> Iterable[Advice]:
-    latest = watched.runs[0]
-    rest = wait_as_asked(latest.observation.status_code, latest.retry_after, latest.finished_at)
-    if rest is not None and rest.until > now and _would_rest_longer(watched, rest.until, Speaker.HEURISTIC):
-        yield Advice(Speaker.HEURISTIC, PauseUntil(until=rest.until, reason=rest.reason), "retry_after")
-
-
-def _would_rest_longer(watched: Watched, until: datetime, speaker: Speaker) -> bool:
-    """Whether a pause would defer the next run, and replaces none but a shorter one of lower rank."""
+def _would_rest_longer(watched: Watched, until: datetime) -> bool:
+    """Whether a rule's pause would defer the next run, and replaces none but a shorter one of lower rank."""
     pause = watched.pause
-    if pause is not None and not (speaker.outranks(pause.speaker) and pause.expires_at < until):
+    if pause is not None and not (Speaker.RULE.outranks(pause.speaker) and pause.expires_at < until):
         return False
     return watched.next_run_at is not None and watched.next_run_at < until
 

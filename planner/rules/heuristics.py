@@ -1,17 +1,11 @@
-"""What the planner does without rules or a model: honour Retry-After, slow down what never changes.
+"""What the planner does without rules or a model: slow down what never changes.
 
-Pure. Both stay inside what the owner allowed: a pause ends within a day, and only an endpoint with a max_interval_ms of
-its own is ever slowed down.
+Pure. It stays inside what the owner allowed: only an endpoint with a max_interval_ms of its own is ever slowed down.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from scheduling.plan.backoff import parse_retry_after
-from scheduling.plan.wording import instant_words
-
-BUSY_STATUS = frozenset({429, 503})
 # After each stretch of as many runs with the same body the interval doubles, at most three times.
 RUNS_PER_STEP = 10
 MOST_STEPS = 3
@@ -21,29 +15,11 @@ LONGEST_SLOW_INTERVAL_MS = 12 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """A wish to wait until `until`, and why."""
-
-    until: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class SlowDown:
     """A wish for a longer interval, and why."""
 
     interval_ms: int
     reason: str
-
-
-def wait_as_asked(status_code: int | None, retry_after: str | None, finished_at: datetime) -> Rest | None:
-    """The rest that an overloaded server asked for, at most 24 h; None where it asked for none."""
-    if status_code not in BUSY_STATUS or retry_after is None:
-        return None
-    until = parse_retry_after(retry_after, finished_at)
-    if until is None or until <= finished_at:
-        return None
-    return Rest(until, f"it answered {status_code} and asked to wait until {instant_words(until, finished_at)}")
 
 
 def slow_down(digests: Sequence[str | None], interval_ms: int | None, max_interval_ms: int | None) -> SlowDown | None:

@@ -55,7 +55,7 @@ def endpoints_with_recent_runs(after: Place | None, *, heuristics: bool, limit: 
               -- No join and no comparison outside: PostgreSQL would expect few rows, and read and sort all for a batch.
               AND (SELECT j.status = 'active' FROM jobs j WHERE j.id = e.job_id)
               AND (e.rules <> '[]'::jsonb OR e.ai_hint_interval_proposal_id IS NOT NULL
-                   OR (%(heuristics)s AND (e.failure_count > 0 OR e.max_interval_ms > e.baseline_interval_ms)))
+                   OR (%(heuristics)s AND e.max_interval_ms > e.baseline_interval_ms))
             ORDER BY e.last_run_at, e.id
             LIMIT %(limit)s
             """,
@@ -153,7 +153,6 @@ def _latest_runs(
         cursor.execute(
             """
             SELECT w.id, r.id, r.finished_at, r.status, r.status_code, r.duration_ms, p.sha256,
-                   p.headers ->> 'retry-after',
                    CASE WHEN (r.position <= %s OR (r.position <= %s AND r.next_finished_at > w.through))
                          AND w.by_body AND NOT p.truncated THEN octet_length(p.body) END
             FROM UNNEST(%s::uuid[], %s::integer[], %s::boolean[], %s::timestamptz[]) AS w(id, wanted, by_body, through)
@@ -177,11 +176,11 @@ def _latest_runs(
             ],
         )
         found: dict[UUID, list[_Found]] = {}
-        for endpoint_id, run_id, finished_at, status, status_code, duration_ms, digest, retry_after, size in cursor:
+        for endpoint_id, run_id, finished_at, status, status_code, duration_ms, digest, size in cursor:
             observation = Observation(
                 failed=status == "failed", status_code=status_code, duration_ms=duration_ms, digest=digest
             )
-            run = _Found(run_id, SeenRun(finished_at, observation, retry_after), size)
+            run = _Found(run_id, SeenRun(finished_at, observation), size)
             found.setdefault(endpoint_id, []).append(run)
         return found
 

@@ -13,26 +13,27 @@ from scheduling.exchange.bodies import clean_str, clean_text
 from scheduling.exchange.compression import Decompressed, decompress, unread_words
 from scheduling.exchange.criteria import DEFAULT_STATUS, MaxDuration
 from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings
+from scheduling.exchange.server_wait import MAX_READ_LENGTH, is_wait_header
 
 MAX_HEADER_VALUE = 256
 MAX_LOCATION = 2_048
 MAX_KEPT_HEADERS = 20
+MAX_WAIT_HEADERS = 40
 # Of an address that a sentence names.
 MAX_NAMED = 300
 
 _KEPT_HEADERS = frozenset(
     {
         *("content-encoding", "content-length", "content-type", "date", "etag", "last-modified", "location"),
-        "retry-after",
     }
 )
+_KEPT_FIRST = _KEPT_HEADERS | {"retry-after"}
 _CONDITIONS = frozenset({"if-modified-since", "if-none-match"})
-_KEPT_PREFIXES = ("ratelimit", "x-ratelimit-")
 
 
 def is_kept(name: str) -> bool:
     """Whether the response header `name`, in lower case, is stored."""
-    return name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
+    return name in _KEPT_HEADERS or is_wait_header(name)
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Recorder:
     host: str = ""
     status_code: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    wait_headers: tuple[tuple[str, str], ...] = ()
     body: bytearray = field(default_factory=bytearray)
     truncated: bool = False
     _phase_ns: int = 0
@@ -70,10 +72,14 @@ class Recorder:
             self.enter(Phase.EXCHANGE)
         self.enter(Phase.BODY)
         self.status_code = status_code
-        kept = [(name, _kept_value(name, value)) for name, value in headers if is_kept(name)]
+        kept = [(name, value) for name, value in headers if is_kept(name)]
         # Those with a meaning of their own come first, so that no number of limits leaves them out.
-        kept.sort(key=lambda header: header[0] not in _KEPT_HEADERS)
-        self.headers = tuple(kept[:MAX_KEPT_HEADERS])
+        kept.sort(key=lambda header: header[0] not in _KEPT_FIRST)
+        self.headers = tuple((name, _kept_value(name, value)) for name, value in kept[:MAX_KEPT_HEADERS])
+        asking = [(name, value[: MAX_READ_LENGTH + 1]) for name, value in kept if is_wait_header(name)]
+        if asking:
+            dates = [header for header in self.headers if header[0] == "date"]
+            self.wait_headers = (*dates, *asking[:MAX_WAIT_HEADERS])
 
     def keep(self, chunk: bytes) -> bool:
         """Add to the body; return False when it went over the cap and nothing more is to be read."""
@@ -120,7 +126,7 @@ class Recorder:
             content_type=content_type,
             sha256=None if self.status_code is None else hashlib.sha256(read.data).hexdigest(),
             headers=self.headers,
-            retry_after=headers.get("retry-after"),
+            wait_headers=self.wait_headers,
             body_flags=tuple(sorted(flags)),
             redirect_to=redirect_to,
         )

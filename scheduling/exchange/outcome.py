@@ -95,7 +95,8 @@ class Outcome:
     the body are kept also where the call failed after they had arrived. `body` is clean text of at most
     `max_response_bytes` bytes, `sha256` the digest of those bytes after decompression (None when no response came), and
     `body_flags` says what was done to them. `redirect_to` is the absolute address that a redirect points to, as
-    `error_message` names it.
+    `error_message` names it. `wait_headers` are those by which the server may ask to be left alone, with its `Date`, as
+    `scheduling.exchange.server_wait` reads them; empty where it asks for nothing.
     """
 
     call: Call
@@ -112,7 +113,7 @@ class Outcome:
     content_type: str | None = None
     sha256: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    retry_after: str | None = None
+    wait_headers: tuple[tuple[str, str], ...] = ()
     body_flags: tuple[str, ...] = ()
     redirect_to: str | None = None
 

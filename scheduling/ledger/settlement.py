@@ -224,9 +224,13 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
         f"""
         UPDATE job_endpoints e SET {PLAN_ASSIGNMENTS}, lease_owner = NULL, lease_until = NULL,
             last_started_at = p.last_started_at, last_run_at = p.last_run_at, failure_count = p.failure_count,
-            retries_used = p.retries_used, loss_count = 0
-        FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::timestamptz[], %s::timestamptz[], %s::integer[], %s::smallint[])
-            AS p(id, {PLAN_COLUMNS}, last_started_at, last_run_at, failure_count, retries_used)
+            retries_used = p.retries_used, loss_count = 0, failing_since = p.failing_since,
+            server_wait_since = p.server_wait_since, server_wait_until = p.server_wait_until,
+            server_wait_reason = p.server_wait_reason
+        FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::timestamptz[], %s::timestamptz[], %s::integer[], %s::smallint[],
+                    %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+            AS p(id, {PLAN_COLUMNS}, last_started_at, last_run_at, failure_count, retries_used, failing_since,
+                 server_wait_since, server_wait_until, server_wait_reason)
         WHERE e.id = p.id
         """,
         [
@@ -236,6 +240,10 @@ def _write_endpoints(cursor: Any, held: Sequence[tuple[PlanRow, Result]], now: d
             instant_array(result.finished_at for _, result in held),
             array(row.failure_count for row in rows),
             array(row.retries_used for row in rows),
+            instant_array(row.failing_since for row in rows),
+            instant_array(row.server_wait_since for row in rows),
+            instant_array(row.server_wait_until for row in rows),
+            text_array(row.server_wait_reason for row in rows),
         ],
     )
     return decisions
@@ -249,7 +257,14 @@ def _apply_result(row: PlanRow, result: Result, now: datetime) -> None:
     if result.status is RunStatus.ABANDONED:
         apply_giving_up(row, slot_at=result.slot_at, attempt=result.attempt, now=now)
     else:
-        apply_outcome(row, result.outcome, slot_at=result.slot_at, attempt=result.attempt, now=now)
+        apply_outcome(
+            row,
+            result.outcome,
+            slot_at=result.slot_at,
+            attempt=result.attempt,
+            finished_at=result.finished_at,
+            now=now,
+        )
 
 
 def _write_late_results(cursor: Any, results: Sequence[Result]) -> frozenset[UUID]:

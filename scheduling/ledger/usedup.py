@@ -8,9 +8,10 @@ from uuid import UUID
 
 from scheduling.plan.decision import Source
 
-# A one-shot hint is used up by its own run, or by the run at the end of a pause that held it back.
+# A one-shot hint is used up by its own run, or by the run at the end of a pause or wait that held it back.
 USES_ONESHOT = (
-    f"(next_source = '{Source.AI_ONESHOT}' OR next_source = '{Source.PAUSED}' AND ai_hint_next_run_at <= next_run_at)"
+    f"(next_source = '{Source.AI_ONESHOT}'"
+    f" OR next_source IN ('{Source.PAUSED}', '{Source.SERVER_ASKED}') AND ai_hint_next_run_at <= next_run_at)"
 )
 _ONESHOT = {
     "ai_hint_next_run_at": "timestamptz",

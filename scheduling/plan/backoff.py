@@ -1,19 +1,12 @@
-"""How long to wait: before a retry, by a server's Retry-After, and by an endpoint's own jitter. Pure, no randomness."""
+"""How long to wait: before a retry, after failures, and by an endpoint's own jitter. Pure, no randomness."""
 
-import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from hashlib import blake2b
 from uuid import UUID
 
 FIRST_RETRY_MS = 2_000
 MAX_RETRY_MS = 300_000
 RETRY_SPREAD = 0.1
-MAX_RETRY_AFTER = timedelta(hours=24)
-BELIEVABLE_RETRY_AFTER = timedelta(days=366)
-
-_DELAY_SECONDS = re.compile(r"[0-9]{1,10}")
-_HTTP_DATE = re.compile(r"[A-Za-z]{3,9}[, ][ -~]{10,35}")
 
 
 def retry_delay_ms(attempt: int, *, seed: str) -> int:
@@ -32,27 +25,14 @@ def retry_delay_ms(attempt: int, *, seed: str) -> int:
     return base + int(base * RETRY_SPREAD * _fraction(f"{seed}:{attempt}".encode()))
 
 
-def parse_retry_after(value: str, now: datetime) -> datetime | None:
-    """The instant that a Retry-After header asks to wait for, at most 24 h from `now` (RFC 9110, 10.2.3).
+def backoff_gap(interval: timedelta, failing_for: timedelta) -> timedelta:
+    """How long to wait after a failed run of an interval that has been failing for so long.
 
-    Takes delay-seconds and the three forms of an HTTP-date. None for anything else, for a date in the past, and for
-    more than a year, which no server means.
+    The interval itself at first; it doubles once the endpoint has been failing for 1, 3, 7, 15 ... intervals, which is
+    what doubling after each failed run of the interval itself would give. How many calls were made does not count.
     """
-    value = value.strip(" \t")
-    if _DELAY_SECONDS.fullmatch(value):
-        delay = timedelta(seconds=int(value))
-    elif _HTTP_DATE.fullmatch(value):
-        try:
-            date = parsedate_to_datetime(value)
-            # The asctime form names no zone, and every HTTP-date is UTC.
-            delay = (date if date.tzinfo is not None else date.replace(tzinfo=UTC)) - now
-        except (ValueError, OverflowError):
-            return None
-    else:
-        return None
-    if not timedelta(0) <= delay <= BELIEVABLE_RETRY_AFTER:
-        return None
-    return now + min(delay, MAX_RETRY_AFTER)
+    intervals = max(failing_for, timedelta(0)) // interval
+    return interval * (1 << ((intervals + 1).bit_length() - 1))
 
 
 def stable_jitter(endpoint_id: UUID, jitter_ms: int) -> timedelta:

@@ -17,8 +17,13 @@ class Source(StrEnum):
     CLAMPED_MIN = "clamped-min"
     CLAMPED_MAX = "clamped-max"
     PAUSED = "paused"
+    SERVER_ASKED = "server-asked"
     RETRY = "retry"
     MANUAL = "manual"
+
+
+# A run at the end of a pause, or of a wait that the server asked for, uses up a one-shot hint that was held back.
+HOLDING_SOURCES = frozenset({Source.PAUSED, Source.SERVER_ASKED})
 
 
 class Verdict(StrEnum):
@@ -30,6 +35,7 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     DROPPED = "dropped"
     BLOCKED_BY_PAUSE = "blocked by pause"
+    PUT_OFF = "put off by the server"
     OUTSIDE_WINDOW = "outside the window"
 
 

@@ -40,7 +40,8 @@ def due_by_schedule(row: PlanRow, *, slot_at: datetime, source: str, due_at: dat
         if not facts.covers(slot_at):
             return None
         if source in OVERDUE_SOURCES and (found := _baseline_due(facts, slot_at)) is not None:
-            return found
+            # The wait that the server asked for goes on; it is no part of the schedule.
+            return due_at if source == Source.SERVER_ASKED else found
     except (CronError, OverflowError):
         return None
     if source in _BASELINE_SOURCES:
@@ -62,7 +63,8 @@ def _outlives(facts: EndpointFacts, slot_at: datetime, source: str) -> bool:
     hint = facts.interval_hint
     hinted = hint is not None and hint.expires_at is not None and slot_at < hint.expires_at
     ends_a_pause = source == Source.PAUSED and facts.interval_ms is not None and facts.paused_until == slot_at
-    return facts.run_once_at is None and (hinted or ends_a_pause)
+    held_oneshot = source == Source.SERVER_ASKED and facts.oneshot_hint is not None
+    return facts.run_once_at is None and (hinted or ends_a_pause or held_oneshot)
 
 
 def follow_new_schedule(row: PlanRow, old: PlanRow, now: datetime) -> None:

@@ -58,13 +58,23 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedWait:
+    """What the server asked for in its last response, at `since`: no call before `until`."""
+
+    since: datetime
+    until: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointFacts:
     """All that the governor looks at.
 
     Exactly one of `interval_ms`, `cadence` and `run_once_at` is set. `blocked` names what makes the endpoint not
     schedulable ("the endpoint is paused", "its job is archived"). `jitter` is the endpoint's own stable delay, added
     to the slots of its baseline only. The schedule covers slots in [starts_at, ends_at). `timezone` is that of an
-    interval; a cadence has its own.
+    interval; a cadence has its own. `failing_since` is the slot of the first run of the streak of failures;
+    `recovery_check_ms` bounds the back-off, None is the interval.
     """
 
     created_at: datetime
@@ -83,10 +93,13 @@ class EndpointFacts:
     last_slot_at: datetime | None = None
     last_started_at: datetime | None = None
     failure_count: int = 0
+    failing_since: datetime | None = None
+    recovery_check_ms: int | None = None
     interval_hint: IntervalHint | None = None
     oneshot_hint: OneShotHint | None = None
     paused_until: datetime | None = None
     pause_reason: str = ""
+    server_wait: AskedWait | None = None
     retry: Retry | None = None
     manual_run_at: datetime | None = None
     overdue: Overdue | None = None
@@ -122,6 +135,8 @@ class EndpointFacts:
             values["jitter_ms"] = self.jitter // _MILLISECOND
         if self.failure_count:
             values["failure_count"] = self.failure_count
+            if self.failing_since is not None:
+                values["failing_since"] = self.failing_since.isoformat()
         if self.interval_hint is not None:
             values["hint_interval_ms"] = self.interval_hint.interval_ms
             values["hint_interval_expires_at"] = _text(self.interval_hint.expires_at)
@@ -137,6 +152,8 @@ class EndpointFacts:
             values["min_interval_ms"] = self.min_interval_ms
         if self.max_interval_ms is not None:
             values["max_interval_ms"] = self.max_interval_ms
+        if self.recovery_check_ms is not None:
+            values["recovery_check_ms"] = self.recovery_check_ms
         if self.run_once_at is not None:
             values["run_once_at"] = self.run_once_at.isoformat()
         if self.starts_at is not None:
@@ -149,6 +166,9 @@ class EndpointFacts:
             values["last_started_at"] = self.last_started_at.isoformat()
         if self.paused_until is not None:
             values["paused_until"] = self.paused_until.isoformat()
+        if self.server_wait is not None:
+            values["server_wait_since"] = self.server_wait.since.isoformat()
+            values["server_wait_until"] = self.server_wait.until.isoformat()
         if self.manual_run_at is not None:
             values["manual_run_at"] = self.manual_run_at.isoformat()
         return values

@@ -1,4 +1,4 @@
-"""Decides when an endpoint runs next: merges baseline, back-off, hints, pauses, retries and run-now. Pure.
+"""Decides when an endpoint runs next: merges baseline, back-off, hints, pauses, waits, retries and run-now. Pure.
 
 The order of the rules is the contract (`docs/governor.md`): each of them may replace what the rules before it chose.
 """
@@ -6,11 +6,13 @@ The order of the rules is the contract (`docs/governor.md`): each of them may re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from scheduling.plan.backoff import backoff_gap
 from scheduling.plan.decision import Candidate, Decision, Source, Verdict
-from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.wording import because, duration_words, instant_words
 
 __all__ = [
+    "AskedWait",
     "EndpointFacts",
     "IntervalHint",
     "OneShotHint",
@@ -26,7 +28,6 @@ DEFAULT_MAX_HINT_MS = 86_400_000
 PERSON_HINT_FLOOR_MS = 1_000
 CRON_FAILURE_FLOOR_MS = 60_000
 FAILURES_BEFORE_CAUTION = 3
-MAX_BACKOFF_DOUBLINGS = 5
 
 _HELD_IN_OWN_COLUMNS = frozenset({Source.RETRY, Source.MANUAL})
 
@@ -58,6 +59,7 @@ def plan_next_run(facts: EndpointFacts, now: datetime) -> Decision:
     chosen = _scheduled(facts, now, now, rejected)
     chosen = _with_overdue(facts, now, chosen, rejected)
     chosen = _with_pause(facts, now, chosen, rejected)
+    chosen = _with_server_wait(facts, now, chosen, rejected)
     chosen, drop_retry = _with_retry(facts, now, chosen, rejected)
     chosen = _with_manual(facts, now, chosen, rejected)
     if chosen is None:
@@ -110,7 +112,7 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
     slot: datetime | None
     note = ""
     if facts.interval_ms is not None:
-        slot, source, rule, note = _interval_slot(facts, facts.interval_ms, first)
+        slot, source, rule, note = _interval_slot(facts, facts.interval_ms, first, now)
     elif facts.cadence is not None:
         slot, source = facts.cadence.next_after(max(first, facts.created_at)), Source.BASELINE_CRON
         rule = f"By the cron expression {facts.cadence.expression} in {facts.cadence.timezone}; the next slot is"
@@ -127,33 +129,43 @@ def _baseline(facts: EndpointFacts, now: datetime, after: datetime) -> _Option |
     return _Option(source, run_at, slot, f"{rule} {instant_words(slot, now)}{spread}.", note)
 
 
-def _interval_slot(facts: EndpointFacts, interval_ms: int, after: datetime) -> tuple[datetime, Source, str, str]:
-    """The first slot of the interval's grid strictly after `after`, and not before the back-off is over.
-
-    With its source, the rule in words, and a note that names the back-off.
-    """
-    note = ""
+def _interval_slot(
+    facts: EndpointFacts, interval_ms: int, after: datetime, now: datetime
+) -> tuple[datetime, Source, str, str]:
+    """The first slot of the interval's grid strictly after `after` that the back-off allows; source, rule and note."""
     if facts.starts_at is None or facts.starts_at < facts.anchor_at:
         after = max(after, facts.anchor_at)
-    source = Source.BASELINE_INTERVAL
-    grid = facts.grid(interval_ms)
+    grid, interval = facts.grid(interval_ms), timedelta(milliseconds=interval_ms)
+    source, note = Source.BASELINE_INTERVAL, ""
     clock = f" on the clock of {facts.timezone}" if grid.zone is not None else ""
     rule = f"Every {duration_words(interval_ms)}{clock} by the baseline"
-    if facts.failure_count:
-        wanted_ms = interval_ms * 2 ** min(facts.failure_count, MAX_BACKOFF_DOUBLINGS)
-        backoff_ms = wanted_ms
-        if facts.max_interval_ms is not None:
-            backoff_ms = min(wanted_ms, max(interval_ms, facts.max_interval_ms))
-        last_slot = facts.last_slot_at or facts.anchor_at
-        after = max(after, grid.later(last_slot, timedelta(milliseconds=backoff_ms)) - TICK)
-        if backoff_ms > interval_ms:
-            failures = "1 failure" if facts.failure_count == 1 else f"{facts.failure_count} failures in a row"
-            note = f"backed off to every {duration_words(backoff_ms)}"
-            rule = f"Backed off to every {duration_words(backoff_ms)}{clock} after {failures}"
-            if backoff_ms < wanted_ms:
-                source = Source.CLAMPED_MAX
-                rule += ", limited by the maximum interval"
+    gap, by_maximum = _backoff(facts, interval)
+    if gap > interval and facts.last_slot_at is not None and facts.failing_since is not None:
+        # The last slot of the grid no later than `gap` from the last one, so that the bound on recovery is kept.
+        after = max(after, grid.later(facts.last_slot_at, gap - interval))
+        failures = "1 failure" if facts.failure_count == 1 else f"{facts.failure_count} failures in a row"
+        since = instant_words(facts.failing_since, now)
+        rule = f"Backed off to every {duration_words(gap)}{clock}, failing since {since} ({failures})"
+        note = f"backed off to every {duration_words(gap)}"
+        if by_maximum:
+            source = Source.CLAMPED_MAX
+            rule += ", limited by the maximum interval"
     return grid.next_after(after), source, f"{rule}; the next slot is", note
+
+
+def _backoff(facts: EndpointFacts, interval: timedelta) -> tuple[timedelta, bool]:
+    """The longest wait after a failed run, the interval itself where nothing backs off; and whether a maximum cut it.
+
+    It grows with the time between the slots of the first and the last failed run, up to `recovery_check_ms`.
+    """
+    if not facts.failure_count or facts.failing_since is None or facts.last_slot_at is None:
+        return interval, False
+    bound = interval if facts.recovery_check_ms is None else timedelta(milliseconds=facts.recovery_check_ms)
+    gap = max(min(backoff_gap(interval, facts.last_slot_at - facts.failing_since), bound), interval)
+    if facts.max_interval_ms is None:
+        return gap, False
+    limit = max(interval, timedelta(milliseconds=facts.max_interval_ms))
+    return min(gap, limit), gap > limit
 
 
 def _with_interval_hint(
@@ -256,19 +268,65 @@ def _with_pause(
 ) -> _Option | None:
     """The first run after a pause: its end for an interval, else what the schedule asks for as seen from its end."""
     until = facts.paused_until
-    if until is None or until <= now or scheduled is None:
+    if until is None or until <= now:
         return scheduled
-    rejected.append(scheduled.judged(Verdict.BLOCKED_BY_PAUSE))
-    if facts.interval_ms is not None and _not_before_start(facts, until) == until:
+    if scheduled is not None:
+        rejected.append(scheduled.judged(Verdict.BLOCKED_BY_PAUSE))
+    held = _scheduled(facts, until, until - TICK, [])
+    if facts.interval_ms is not None and _not_before_start(facts, until) == until and _has_slot(facts, held, now):
         run_at = slot_at = _after_last(facts, until)
+    elif held is None:
+        return None
     else:
-        held = _scheduled(facts, until, until - TICK, [])
-        if held is None:
-            return None
         run_at, slot_at = held.run_at, held.slot_at
     then = "it runs then" if run_at == until else f"the next run is {instant_words(run_at, now)}"
     sentence = f"Paused until {instant_words(until, now)}{because(facts.pause_reason)}; {then}."
     return _covered(facts, _Option(Source.PAUSED, run_at, slot_at, sentence), rejected)
+
+
+def _has_slot(facts: EndpointFacts, held: _Option | None, now: datetime) -> bool:
+    """Whether an interval has something to run at the end of its pause: what is held, or a slot not yet served.
+
+    A slot that passes inside the pause counts, so that the answer stays the same until the pause ends.
+    """
+    if held is not None:
+        return True
+    after = facts.last_slot_at if facts.last_slot_at is not None else facts.anchor_at - TICK
+    return _covered(facts, _baseline(facts, now, after + facts.jitter), []) is not None
+
+
+def _with_server_wait(
+    facts: EndpointFacts, now: datetime, chosen: _Option | None, rejected: list[Candidate]
+) -> _Option | None:
+    """Holds what comes before the end of the wait that the server asked for, until then.
+
+    What is held is planned as seen from the moment of the answer: the plan stays the same while slots pass. It keeps
+    its slot; of the baseline's slots that pass meanwhile the last one is served.
+    """
+    wait = facts.server_wait
+    if wait is None or wait.until <= now:
+        return chosen
+    held = _with_pause(facts, wait.since, _scheduled(facts, wait.since, wait.since, []), [])
+    if held is None or held.run_at >= wait.until:
+        held = chosen
+    if held is None or held.run_at >= wait.until:
+        return chosen
+    rejected.append(held.judged(Verdict.PUT_OFF))
+    slot_at = _last_baseline_slot(facts, held, wait.until)
+    why = because(wait.reason)
+    sentence = f"The server asked to wait until {instant_words(wait.until, now)}{why}; it runs then."
+    return _Option(Source.SERVER_ASKED, wait.until, slot_at, sentence)
+
+
+def _last_baseline_slot(facts: EndpointFacts, held: _Option, until: datetime) -> datetime:
+    """The slot that a held run serves: the last one of its baseline that has come by `until`, else its own."""
+    last: datetime | None = held.slot_at
+    end = until if facts.ends_at is None else min(until, facts.ends_at - TICK)
+    if held.source in (Source.BASELINE_INTERVAL, Source.CLAMPED_MAX) and facts.interval_ms is not None:
+        last = facts.grid(facts.interval_ms).latest_at_or_before(end)
+    elif held.source is Source.BASELINE_CRON and facts.cadence is not None:
+        last = facts.cadence.latest_at_or_before(end, not_before=held.slot_at)
+    return held.slot_at if last is None else max(last, held.slot_at)
 
 
 def _with_retry(
@@ -283,12 +341,14 @@ def _with_retry(
     if retry is None:
         return chosen, False
     run_at = retry.at if facts.paused_until is None else max(retry.at, facts.paused_until)
+    note = "" if run_at == retry.at else "held back by the pause"
+    if facts.server_wait is not None and facts.server_wait.until > run_at:
+        run_at, note = facts.server_wait.until, f"put off{because(facts.server_wait.reason)}"
     repeat = retry.attempt - 1
     of_the_owner = 0 < repeat <= retry.limit and not retry.after_loss
     which = f"Retry {repeat} of {retry.limit}" if of_the_owner else f"Attempt {retry.attempt}"
     why = ", because the worker of the last attempt was lost" if retry.after_loss else ""
     sentence = f"{which} at {instant_words(run_at, now)} for the slot of {instant_words(retry.slot_at, now)}{why}."
-    note = "" if run_at == retry.at else "held back by the pause"
     option = _covered(facts, _Option(Source.RETRY, run_at, retry.slot_at, sentence, note, retry.attempt), rejected)
     if option is None:
         return chosen, True

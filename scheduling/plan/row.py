@@ -13,16 +13,20 @@ from uuid import UUID
 
 from scheduling.cron.cadence import parse_cadence
 from scheduling.exchange.outcome import Blame, Outcome
-from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
-from scheduling.plan.decision import Decision, Source
-from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.exchange.server_wait import ServerWait, asked_wait
+from scheduling.plan.backoff import retry_delay_ms, stable_jitter
+from scheduling.plan.decision import HOLDING_SOURCES, Decision, Source
+from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
 from scheduling.plan.interval import Interval
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 from scheduling.plan.uncalled import IDLE, NO_PLAN, Spans, with_uncalled
 
 OVERDUE_SOURCES = frozenset(
-    {Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX, Source.PAUSED}
+    {
+        *(Source.BASELINE_INTERVAL, Source.BASELINE_CRON, Source.RUN_ONCE, Source.CLAMPED_MAX),
+        *(Source.PAUSED, Source.SERVER_ASKED),
+    }
 )
 
 
@@ -30,6 +34,7 @@ LOSSES_THAT_GIVE_UP_A_SLOT = 3
 LOSSES_THAT_PAUSE = 6
 SYSTEM_PAUSE = timedelta(days=1)
 RETRYABLE_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+RETRYABLE_WHERE_ASKED = frozenset({403, 413})
 
 
 @dataclass(slots=True)
@@ -50,6 +55,7 @@ class PlanRow:
     jitter_ms: int
     min_interval_ms: int | None
     max_interval_ms: int | None
+    recovery_check_ms: int | None
     retry_limit: int
     ai_hint_interval_ms: int | None
     ai_hint_interval_expires_at: datetime | None
@@ -63,6 +69,10 @@ class PlanRow:
     last_slot_at: datetime | None
     last_started_at: datetime | None
     failure_count: int
+    failing_since: datetime | None
+    server_wait_since: datetime | None
+    server_wait_until: datetime | None
+    server_wait_reason: str | None
     retry_at: datetime | None
     retry_slot_at: datetime | None
     retry_attempt: int | None
@@ -89,7 +99,7 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
     if unclaimed and row.next_run_at is not None and row.next_run_at <= now and row.next_source in OVERDUE_SOURCES:
         assert row.next_slot_at is not None
         overdue = Overdue(row.next_slot_at, Source(row.next_source), row.next_run_at)
-    interval_hint = oneshot_hint = retry = None
+    interval_hint = oneshot_hint = retry = server_wait = None
     if row.ai_hint_interval_ms is not None:
         interval_hint = IntervalHint(
             interval_ms=row.ai_hint_interval_ms,
@@ -111,6 +121,8 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
             limit=row.retry_limit,
             after_loss=row.loss_count > 0,
         )
+    if row.server_wait_since is not None and row.server_wait_until is not None:
+        server_wait = AskedWait(row.server_wait_since, row.server_wait_until, row.server_wait_reason or "")
     return EndpointFacts(
         created_at=row.created_at,
         anchor_at=row.anchor_at,
@@ -128,10 +140,13 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         last_slot_at=row.last_slot_at,
         last_started_at=row.last_started_at,
         failure_count=row.failure_count,
+        failing_since=row.failing_since,
+        recovery_check_ms=row.recovery_check_ms,
         interval_hint=interval_hint,
         oneshot_hint=oneshot_hint,
         paused_until=row.paused_until,
         pause_reason=row.pause_reason or "",
+        server_wait=server_wait,
         retry=retry,
         manual_run_at=row.manual_run_at,
         overdue=overdue,
@@ -191,8 +206,7 @@ def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | Non
         return tardy
     row.last_started_at = max(now, due_at)
     if source == Source.AI_ONESHOT or (
-        # A one-shot hint that a pause held back is served by the run at the end of the pause.
-        source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
+        source in HOLDING_SOURCES and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
     ):
         row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
     return tardy
@@ -224,25 +238,46 @@ class Consequence(StrEnum):
     PAUSE = "pause"
 
 
-def apply_outcome(row: PlanRow, outcome: Outcome, *, slot_at: datetime, attempt: int, now: datetime) -> None:
-    """Changes the row to what a finished call means for it: the streak of failures, a retry where the owner asked.
+def apply_outcome(
+    row: PlanRow, outcome: Outcome, *, slot_at: datetime, attempt: int, finished_at: datetime, now: datetime
+) -> None:
+    """Changes the row to what a call that ended at `finished_at` means for it.
 
-    A run that a person asked for may end while another slot's retry still waits: that one stays as it is.
+    That is the streak of failures, what the server asked for, and a retry where the owner asked for one. A run that a
+    person asked for may end while another slot's retry still waits: that one stays as it is.
     """
     row.loss_count = 0
+    asked = asked_wait(outcome.status_code, outcome.wait_headers, finished_at)
+    _apply_wait(row, asked, answered=outcome.ok, now=now)
     another_waits = row.retry_slot_at is not None and row.retry_slot_at != slot_at
     if outcome.ok:
-        row.failure_count = 0
+        row.failure_count, row.failing_since = 0, None
         if not another_waits:
             row.retries_used = 0
         return
     # Faults of our own machine do not count against an endpoint.
     if outcome.blame is not Blame.LOCAL:
+        if row.failure_count == 0 or row.failing_since is None:
+            row.failing_since = slot_at
         row.failure_count += 1
-    if not another_waits and row.retries_used < row.retry_limit and _worth_a_retry(outcome):
+    if not another_waits and row.retries_used < row.retry_limit and worth_a_retry(outcome, asked):
         row.retries_used += 1
-        row.retry_at = _retry_at(row, outcome, slot_at, now)
+        delay_ms = retry_delay_ms(row.retries_used, seed=f"{row.id}{slot_at.isoformat()}")
+        row.retry_at = now + timedelta(milliseconds=delay_ms)
         row.retry_slot_at, row.retry_attempt = slot_at, attempt + 1
+
+
+def _apply_wait(row: PlanRow, asked: ServerWait | None, *, answered: bool, now: datetime) -> None:
+    """Changes what the server asked for: a success has the last word, a failure leaves a wait that ends later."""
+    if asked is not None and (answered or row.server_wait_until is None or asked.until > row.server_wait_until):
+        row.server_wait_since, row.server_wait_until, row.server_wait_reason = now, asked.until, asked.reason
+    if row.server_wait_until is not None and (row.server_wait_until <= now or (answered and asked is None)):
+        clear_server_wait(row)
+
+
+def clear_server_wait(row: PlanRow) -> None:
+    """Forgets what the server asked for."""
+    row.server_wait_since = row.server_wait_until = row.server_wait_reason = None
 
 
 def apply_giving_up(row: PlanRow, *, slot_at: datetime, attempt: int, now: datetime) -> None:
@@ -270,15 +305,14 @@ def apply_loss(row: PlanRow, *, slot_at: datetime | None, attempt: int, skip: bo
     return Consequence.REPEAT
 
 
-def _worth_a_retry(outcome: Outcome) -> bool:
-    """Whether the same request may succeed a moment later; one that is refused by policy will not."""
+def worth_a_retry(outcome: Outcome, asked: ServerWait | None) -> bool:
+    """Whether the same request may succeed later; one that is refused by policy will not.
+
+    403 and 413 are worth one only where the server says how long that lasts.
+    """
     if outcome.blame is Blame.POLICY:
         return False
-    return outcome.status_code is None or outcome.status_code in RETRYABLE_STATUS or outcome.status_code < 400
-
-
-def _retry_at(row: PlanRow, outcome: Outcome, slot_at: datetime, now: datetime) -> datetime:
-    """Exponential back-off, or the server's own Retry-After where that is later."""
-    delay = timedelta(milliseconds=retry_delay_ms(row.retries_used, seed=f"{row.id}{slot_at.isoformat()}"))
-    asked = parse_retry_after(outcome.retry_after, now) if outcome.retry_after else None
-    return max(now + delay, asked) if asked is not None else now + delay
+    status = outcome.status_code
+    if status is None or status < 400 or status in RETRYABLE_STATUS:
+        return True
+    return status in RETRYABLE_WHERE_ASKED and asked is not None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from scheduling.plan.decision import Decision, Source
+from scheduling.plan.decision import HOLDING_SOURCES, Decision, Source
 from scheduling.plan.facts import EndpointFacts
 from scheduling.plan.governor import TICK, baseline_slot_after
 from scheduling.plan.tardiness import judge_tardiness
@@ -26,6 +26,7 @@ class Cause(StrEnum):
     WORKER_LOST = "worker_lost"
     NO_WORKER = "no_worker"
     RESULT_WAITED = "result_waited"
+    SERVER_ASKED = "server_asked"
 
 
 _WORDS = {
@@ -34,6 +35,7 @@ _WORDS = {
     Cause.WORKER_LOST: "after the loss of a worker",
     Cause.NO_WORKER: "without a free worker",
     Cause.RESULT_WAITED: "while a result waited to be stored",
+    Cause.SERVER_ASKED: "while the server had asked to wait",
 }
 
 # The stored form while nothing is due: no slot can pass.
@@ -55,8 +57,9 @@ def in_call(started_at: datetime | None, finished_at: datetime | None = None) ->
 class Uncalled:
     """What passed after the slot `after`, counted up to `through`, and what holds since the plan that counted.
 
-    `ahead` are slots inside a pause that is still to end before the planned run. Until `paced_until` an interval hint
-    or a back-off stands in the place of slots; until `pause_until` nothing starts. `stopped`: nothing is due.
+    `ahead` are slots inside a pause, or a wait that the server asked for, that is still to end before the planned run.
+    Until `paced_until` an interval hint or a back-off stands in the place of slots; until `held_until` nothing starts,
+    by `held_by`. `stopped`: nothing is due.
     """
 
     after: datetime | None
@@ -64,7 +67,8 @@ class Uncalled:
     counts: Mapping[Cause, int] = field(default_factory=dict)
     ahead: int = 0
     paced_until: datetime | None = None
-    pause_until: datetime | None = None
+    held_until: datetime | None = None
+    held_by: Cause = Cause.PAUSE
     stopped: bool = False
 
     @property
@@ -72,7 +76,7 @@ class Uncalled:
         """All that the next run stands for, by cause."""
         found = dict(self.counts)
         if self.ahead:
-            found[Cause.PAUSE] = found.get(Cause.PAUSE, 0) + self.ahead
+            found[self.held_by] = found.get(self.held_by, 0) + self.ahead
         return found
 
     def to_json(self, *, taken: bool) -> dict[str, Any]:
@@ -87,8 +91,8 @@ class Uncalled:
             values["ahead"] = self.ahead
         if self.paced_until is not None:
             values["paced_until"] = _text(self.paced_until)
-        if self.pause_until is not None:
-            values["pause_until"] = _text(self.pause_until)
+        if self.held_until is not None:
+            values |= {"held_until": _text(self.held_until), "held_by": self.held_by.value}
         if self.stopped:
             values["stopped"] = True
         return values
@@ -102,7 +106,8 @@ class Uncalled:
             counts={Cause(cause): count for cause, count in stored.get("counts", {}).items()},
             ahead=stored.get("ahead", 0),
             paced_until=_instant(stored.get("paced_until")),
-            pause_until=_instant(stored.get("pause_until")),
+            held_until=_instant(stored.get("held_until")),
+            held_by=Cause(stored.get("held_by", Cause.PAUSE)),
             stopped=stored.get("stopped", False),
         )
 
@@ -153,21 +158,29 @@ def _count(
 ) -> Uncalled | None:
     """None where a later plan can count from the last slot on and finds the same."""
     paced_until = _paced_until(facts, now)
-    pause_until = facts.paused_until if facts.paused_until is not None and facts.paused_until > now else None
+    held_until, held_by = _hold(facts, now)
     lower, through = _counted_through(facts, now, previous), _settled_through(facts, now)
     counts = _added(facts, lower, through, previous, spans)
     if decision.run_at is None:
         return Uncalled(facts.last_slot_at, _latest(lower, through), counts, stopped=True) if counts else None
     ahead = 0
-    if decision.source is Source.PAUSED and pause_until is not None and decision.slot_at is not None:
+    if decision.source in HOLDING_SOURCES and held_until is not None and decision.slot_at is not None:
         begin = _latest(lower, through, paced_until - TICK if paced_until is not None else None)
-        ahead = sum(_passed(facts, begin, decision.slot_at - TICK, ((None, Cause.PAUSE),)).values())
+        ahead = sum(_passed(facts, begin, decision.slot_at - TICK, ((None, held_by),)).values())
     continues = previous is not None and (
         previous.paced_until is not None or previous.stopped or previous.after == facts.last_slot_at
     )
-    if not (counts or ahead or paced_until or pause_until or continues):
+    if not (counts or ahead or paced_until or held_until or continues):
         return None
-    return Uncalled(facts.last_slot_at, _latest(lower, through), counts, ahead, paced_until, pause_until)
+    return Uncalled(facts.last_slot_at, _latest(lower, through), counts, ahead, paced_until, held_until, held_by)
+
+
+def _hold(facts: EndpointFacts, now: datetime) -> tuple[datetime | None, Cause]:
+    """Until when nothing starts, by a pause or because the server asked for it: the one that ends later."""
+    pause, wait = facts.paused_until, facts.server_wait
+    if wait is not None and wait.until > now and (pause is None or wait.until > pause):
+        return wait.until, Cause.SERVER_ASKED
+    return (pause, Cause.PAUSE) if pause is not None and pause > now else (None, Cause.PAUSE)
 
 
 def _paced_until(facts: EndpointFacts, now: datetime) -> datetime | None:
@@ -214,8 +227,8 @@ def _added(
     counts: dict[Cause, int] = {}
     if previous is not None and previous.after == facts.last_slot_at:
         counts.update(previous.counts)
-    if previous is not None and previous.pause_until is not None and spans is IDLE:
-        spans = ((previous.pause_until - TICK, Cause.PAUSE), *IDLE)
+    if previous is not None and previous.held_until is not None and spans is IDLE:
+        spans = ((previous.held_until - TICK, previous.held_by), *IDLE)
     for cause, count in _passed(facts, lower, through, spans).items():
         counts[cause] = counts.get(cause, 0) + count
     return counts

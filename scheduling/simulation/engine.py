@@ -218,7 +218,7 @@ class _Simulation:
         assert outcome is not None
         assert player.slot_at is not None
         row.lease_owner = player.pending = None
-        apply_outcome(row, outcome, slot_at=player.slot_at, attempt=player.attempt, now=now)
+        apply_outcome(row, outcome, slot_at=player.slot_at, attempt=player.attempt, finished_at=now, now=now)
         self._plan(number, now, unclaimed=False, spans=in_call(player.started_at, now))
         if self._adviser is not None and player.run is not None:
             self._adviser.settled(player.run, outcome)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from scheduling.plan.edits import SCHEDULE_COLUMNS, follow_new_schedule
 from scheduling.plan.interval import anchor_of
-from scheduling.plan.row import PlanRow
+from scheduling.plan.row import PlanRow, clear_server_wait
 
 BASELINES = ("baseline_interval_ms", "baseline_cron", "run_once_at")
 
@@ -138,11 +138,13 @@ class RunNow:
 
 @dataclass(frozen=True, slots=True)
 class ResetFailures:
-    """Clears the streak of failures and starts the interval's grid anew, unless the owner anchored it."""
+    """Clears the streak of failures and what the server asked for; the grid begins anew, unless it is anchored."""
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         old = copy(row)
         row.failure_count = row.loss_count = row.retries_used = 0
+        row.failing_since = None
+        clear_server_wait(row)
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
         if row.starts_at is None:
             row.anchor_at = now

@@ -156,12 +156,14 @@ def _columns(reader: Reader) -> dict[str, Any]:
         "jitter_ms": reader.integer("jitter_ms", 0, DAY_MS),
         "min_interval_ms": reader.integer("min_interval_ms", *INTERVAL_MS),
         "max_interval_ms": reader.integer("max_interval_ms", *INTERVAL_MS),
+        "recovery_check_ms": reader.integer("recovery_check_ms", *INTERVAL_MS),
         "retry_limit": reader.integer("retry_limit", 0, 10),
         **_cron_columns(reader),
     }
     given = {name: value for name, value in values.items() if value is not None}
     _check_order(reader, given, "starts_at", "ends_at", strictly=True)
     _check_order(reader, given, "min_interval_ms", "max_interval_ms", strictly=False)
+    _check_order(reader, given, "baseline_interval_ms", "recovery_check_ms", strictly=False)
     return given
 
 

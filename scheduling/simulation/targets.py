@@ -1,5 +1,6 @@
 """What calls meet in a simulation: a target answers each with an outcome and how long it takes. Pure."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol
@@ -25,8 +26,12 @@ class ModelledTarget:
         self._calls = 0
         call = call_of(spec)
         self._ok = outcome_of(call, ok=True, status_code=200)
+        retry_after = spec.outcome.retry_after
         self._failed = outcome_of(
-            call, ok=False, status_code=spec.outcome.status_code, retry_after=spec.outcome.retry_after
+            call,
+            ok=False,
+            status_code=spec.outcome.status_code,
+            wait_headers=() if retry_after is None else (("retry-after", retry_after),),
         )
         low, high = spec.outcome.duration_ms
         self._fixed_duration = timedelta(milliseconds=low) if low == high else None
@@ -73,7 +78,7 @@ def outcome_of(
     *,
     ok: bool,
     status_code: int | None,
-    retry_after: str | None = None,
+    wait_headers: Iterable[tuple[str, str]] = (),
     body: str = "",
     truncated: bool = False,
     error_kind: ErrorKind | None = None,
@@ -100,5 +105,5 @@ def outcome_of(
         finished_ns=0,
         body=body,
         truncated=truncated,
-        retry_after=retry_after,
+        wait_headers=tuple(wait_headers),
     )

@@ -77,8 +77,8 @@ def _schedule(kind: Kind, number: int, once_at: datetime) -> dict[str, object]:
         case Kind.ONCE:
             return {"run_once_at": once_at}
         case Kind.RETRIED:
-            # The maximum keeps the back-off short, so that there are slots enough.
-            return {"baseline_interval_ms": 2_000 + 1_000 * (ten % 3), "retry_limit": 2, "max_interval_ms": 10_000}
+            # The bound keeps the back-off short, so that there are slots enough.
+            return {"baseline_interval_ms": 2_000 + 1_000 * (ten % 3), "retry_limit": 2, "recovery_check_ms": 10_000}
         case Kind.HINTED:
             # Hints make these faster, and those slower.
             return {"baseline_interval_ms": 600_000 if ten % 2 else 1_000}

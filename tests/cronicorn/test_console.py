@@ -276,6 +276,7 @@ def test_a_baseline_of_another_kind_replaces_the_old_one(cast: Cast) -> None:
         ({"baseline_kind": "once", "run_once_at": "soon"}, "run_once_at"),
         ({"timezone": "Mars/Olympus"}, "timezone"),
         ({"min_interval_ms": "10 min", "max_interval_ms": "1 min"}, "min_interval_ms"),
+        ({"recovery_check_ms": "1 s"}, "recovery_check_ms"),
         ({"headers-0-name": "Host", "headers-0-value": "x"}, "headers"),
         ({"headers-0-name": "X-Key", "headers-0-value": "", "headers-0-secret": "on"}, "headers"),
         ({"headers-0-name": "X-Key", "headers-0-value": "a\nb"}, "headers"),
@@ -346,6 +347,20 @@ def test_resuming_ends_a_pause_with_a_time_too(cast: Cast) -> None:
     until = datetime.now(UTC) + timedelta(hours=1)
     services.pause(endpoint_id=endpoint.pk, until=until, reason="night", author=Author.USER)
     assert do(signed_in(cast.alice), endpoint, "resume").paused_until is None
+
+
+def test_page_says_what_the_server_asked_for_and_reset_forgets_it(cast: Cast) -> None:
+    client, endpoint = signed_in(cast.alice), make_endpoint(make_job(cast.alice))
+    now = datetime.now(UTC)
+    Endpoint.objects.update(
+        server_wait_since=now,
+        server_wait_until=now + timedelta(hours=5),
+        server_wait_reason="it answered 429 with Retry-After",
+    )
+    page = client.get(reverse("admin:jobs_endpoint_page", args=[endpoint.pk])).content.decode()
+    assert "The server asked to wait" in page
+    assert "because it answered 429 with Retry-After" in page
+    assert do(client, endpoint, "reset-failures").server_wait_until is None
 
 
 def test_a_button_answers_only_to_post_and_refusals_are_told(cast: Cast) -> None:

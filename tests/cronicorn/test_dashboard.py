@@ -13,7 +13,7 @@ from cronicorn.dashboard import dashboard_context, first_id_of, kept
 from cronicorn.env import read_environment, variables
 from jobs import services
 from jobs.heartbeats import beat
-from jobs.models import Author, WorkerKind
+from jobs.models import Author, Endpoint, WorkerKind
 from planner.models import AnalysisSession
 from tests.support.factories import make_cast, make_endpoint, make_job, make_run, make_user
 
@@ -114,6 +114,11 @@ def test_hints_failures_and_tokens_are_shown() -> None:
         1,
     )
     assert [row["why"] for row in context["attention"]] == ["4 failures in a row"]
+    wait = {"server_wait_since": now(), "server_wait_until": now() + timedelta(hours=1)}
+    Endpoint.objects.update(failure_count=0, paused_until=None, paused_by=None, **wait)
+    assert [row["why"] for row in dashboard_context(user, now())["attention"]] == [
+        "put off, for the server asked to wait"
+    ]
 
 
 def test_sessions_beside_tokens_are_the_model_s_and_a_failed_one_says_why() -> None:

@@ -83,6 +83,21 @@ def test_only_synthetic_jobs_reach_the_self_test_routes(settings: Any) -> None:
         assert [fault.code for fault in caught.value.faults] == ["destination_not_allowed"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"url": "https://example.net/"}, False), ({"name": "X"}, True), ({"timeout_ms": 9_000}, True)],
+)
+def test_what_a_server_asked_for_is_forgotten_with_its_address(changes: dict[str, Any], kept: bool) -> None:
+    endpoint = make_endpoint()
+    now = datetime.now(UTC)
+    Endpoint.objects.update(
+        server_wait_since=now, server_wait_until=now + timedelta(hours=5), server_wait_reason="busy"
+    )
+    edited = authoring.edit_endpoint(endpoint_id=endpoint.pk, changes=changes)
+    assert (edited.server_wait_until is not None) is kept
+    assert (edited.next_source == "server-asked") is kept
+
+
 def test_pausing_a_job_stops_and_resuming_plans_all_its_endpoints_by_a_few_statements() -> None:
     job = make_job()
     for _ in range(5):

@@ -15,6 +15,7 @@ from jobs.rules import (
     RunSibling,
     SetInterval,
     differing_verdicts,
+    is_unknown,
     parse_rules,
     runs_needed,
     verdicts,
@@ -365,3 +366,55 @@ def test_only_answers_that_masking_changes_are_kept(plain: str, stored: str, dif
     found = differing_verdicts(rules, plain, stored)
     assert {key.split('"')[1].removeprefix("$.") for key in found} == differing
     assert all(found.values())
+
+
+FAILED = seen(failed=True, status_code=503)
+CUT_OFF = seen(failed=True)
+GOOD, OTHER = seen({"queue_depth": 7}, digest="a"), seen({"queue_depth": 7}, digest="b")
+FAULTY = {"status": {"op": ">=", "value": 500}}
+
+
+@pytest.mark.parametrize(
+    ("when", "runs", "truth"),
+    [
+        (QUEUE, [FAILED], None),
+        (QUEUE, [seen({"error": "away"}, failed=True)], None),
+        (QUEUE, [seen({"queue_depth": 412}, failed=True)], True),
+        (QUEUE, [seen({"queue_depth": 7}, failed=True)], False),
+        (QUEUE, [seen({})], False),
+        (QUEUE, [seen()], False),
+        (QUEUE, [seen(status_code=304)], None),
+        ({**QUEUE, "op": "<"}, [FAILED], None),
+        ({"path": "$.queue_depth", "op": "exists", "value": False}, [FAILED], None),
+        ({"path": "$.queue_depth", "op": "exists", "value": False}, [seen({})], True),
+        ({"path": "$.queue_depth", "op": "exists"}, [FAILED], None),
+        (FAULTY, [FAILED], True),
+        (FAULTY, [seen(failed=True, status_code=404)], False),
+        (FAULTY, [CUT_OFF], None),
+        ({"duration_ms": {"op": ">", "value": 9}}, [seen(failed=True, duration_ms=10.0)], True),
+        ({"duration_ms": {"op": ">", "value": 9}}, [seen(failed=True, duration_ms=8.0)], False),
+        ({"failing_for": 2}, [FAILED, FAILED], True),
+        ({"failing_for": 2}, [FAILED, GOOD], False),
+        ({"error_rate": {"op": ">=", "value": 0.5, "runs": 2}}, [FAILED, GOOD], True),
+        ({"unchanged_runs": 2}, [GOOD, GOOD], True),
+        ({"unchanged_runs": 2}, [FAILED, GOOD], None),
+        ({"unchanged_runs": 3}, [FAILED, GOOD, GOOD], None),
+        ({"unchanged_runs": 3}, [GOOD, FAILED, OTHER], False),
+        ({"unchanged_runs": 2}, [FAILED, FAILED], None),
+        ({"unchanged_runs": 3}, [FAILED, GOOD], False),
+        ({"all": [QUEUE, FAULTY]}, [FAILED], None),
+        ({"all": [QUEUE, {"failing_for": 2}]}, [FAILED, GOOD], False),
+        ({"all": [{"failing_for": 1}, FAULTY]}, [FAILED], True),
+        ({"any": [QUEUE, FAULTY]}, [FAILED], True),
+        ({"any": [QUEUE, {"failing_for": 2}]}, [FAILED, GOOD], None),
+        ({"any": [{"failing_for": 2}, FAULTY]}, [seen(failed=True, status_code=404), GOOD], False),
+        ({"all": [{"any": [QUEUE, FAULTY]}, {"any": [QUEUE, {"failing_for": 9}]}]}, [FAILED], None),
+    ],
+)
+def test_a_condition_holds_does_not_hold_or_is_unknown(
+    when: dict[str, Any], runs: list[Observation], truth: bool | None
+) -> None:
+    rules = parse_rules([rule(when, name="r")])
+    assert (reason(when, *runs) is not None) is (truth is True)
+    assert is_unknown(rules, "r", runs) is (truth is None)
+    assert not is_unknown(rules, "another", runs)

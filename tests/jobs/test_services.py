@@ -211,6 +211,17 @@ def test_resetting_failures_starts_the_grid_anew(endpoint: Endpoint) -> None:
     assert 3_590 < ahead(endpoint) <= 3_600
 
 
+def test_resetting_failures_forgets_the_streak_and_what_the_server_asked_for(endpoint: Endpoint) -> None:
+    wait = {"server_wait_since": in_minutes(-1), "server_wait_until": in_minutes(300), "server_wait_reason": "busy"}
+    Endpoint.objects.update(failure_count=5, failing_since=in_minutes(-30), **wait)
+    services.clear_hints(endpoint_id=endpoint.pk, author=Author.USER)
+    assert ahead(endpoint) > 3_600
+    changed = services.reset_failures(endpoint_id=endpoint.pk)
+    left = (changed.failing_since, changed.server_wait_since, changed.server_wait_until, changed.server_wait_reason)
+    assert left == (None, None, None, None)
+    assert 3_590 < ahead(endpoint) <= 3_600
+
+
 ON_ARCHIVED: list[Callable[[Endpoint], object]] = [
     hint,
     lambda e: services.set_oneshot_hint(endpoint_id=e.pk, next_run_in_ms=1, ttl_ms=10, reason="", author=Author.USER),

@@ -12,6 +12,7 @@ from jobs.rules import parse_rules
 from planner.proposals.judgement import InForce
 from planner.proposals.wishes import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 from planner.rules.advice import MOST_TURNS, Advice, SeenRun, Watched, advise
+from scheduling.exchange.jsonpath import MISSING
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -139,6 +140,49 @@ def test_the_reason_of_a_lasting_rule_does_not_grow() -> None:
     assert [advice.wish.reason for advice in found] == ["x, and that is not over yet"]
 
 
+def away(*, status: int | None = 503) -> SeenRun:
+    """A failed run whose body says nothing of what the rule watches."""
+    return SeenRun(NOW, Observation(True, status, 50.0, MISSING, None))
+
+
+@pytest.mark.parametrize(
+    ("runs", "dropped"),
+    [
+        ([away(), away(), away(), seen(900)], False),
+        ([away(status=None)] * 9, False),
+        ([seen(3), away(), seen(900)], False),
+        ([seen(3), seen(3), away()], True),
+        ([away(), seen(3), seen(3)], False),
+        ([seen(3, failed=True), seen(3, failed=True)], True),
+    ],
+)
+def test_a_failed_run_that_tells_nothing_drops_no_hint(runs: list[SeenRun], dropped: bool) -> None:
+    found = advised([BUSY], *runs, interval_hint=hint(Speaker.RULE, "busy"))
+    assert [type(advice.wish) for advice in found] == ([ClearHints] if dropped else [])
+
+
+def test_a_failed_run_fires_no_rule_that_looks_at_the_body() -> None:
+    rules = [
+        BUSY,
+        {"when": {"path": "$.depth", "op": "exists", "value": False}, "then": {"run_sibling": "recover"}},
+        {"when": {"path": "$.depth", "op": "<", "value": 1}, "then": {"clear": True}},
+        {"when": {"path": "$.depth", "op": "!=", "value": 1}, "then": {"pause_minutes": 30}},
+    ]
+    assert advised(rules, away(), away(), interval_hint=hint(Speaker.MODEL, None)) == []
+
+
+def test_a_hint_of_a_rule_that_is_gone_is_dropped_by_failed_runs_too() -> None:
+    found = advised([BUSY], away(), away(), interval_hint=hint(Speaker.RULE, "an older one"))
+    assert [type(advice.wish) for advice in found] == [ClearHints]
+
+
+def test_a_failed_run_between_two_matches_makes_no_new_match() -> None:
+    rule = {"when": {"path": "$.depth", "op": ">", "value": 100}, "then": {"run_sibling": "recover"}}
+    for between, is_new in ((away(), False), (seen(3), True)):
+        (found,) = advised([rule], seen(900), between, seen(900), unseen=1)
+        assert found.new_match is is_new
+
+
 def test_a_long_reason_is_cut() -> None:
     parts = [{"path": f"$.{'a' * 60}{number}", "op": "exists", "value": False} for number in range(19)]
     found = advised([{"when": {"all": parts}, "then": {"interval_ms": 30_000}}], seen())
@@ -177,38 +221,6 @@ def test_a_rule_for_a_sibling_tells_a_new_match_from_one_that_goes_on() -> None:
         (found,) = advised([rule], seen(failed=True), before)
         assert isinstance(found.wish, ProposeNextTime)
         assert (found.wish.endpoint, found.new_match, found.again_after) == ("recover", is_new, timedelta(minutes=5))
-
-
-@pytest.mark.parametrize(
-    ("status", "retry_after", "fields", "until"),
-    [
-        (429, "3600", {}, HOUR),
-        (503, "3600", {}, HOUR),
-        (500, "3600", {}, None),
-        (429, "60", {}, None),
-        (429, "soon", {}, None),
-        (429, None, {}, None),
-        (429, "3600", {"pause": pausing(Speaker.MODEL, HOUR / 4)}, None),
-    ],
-)
-def test_an_overloaded_server_is_given_the_rest_it_asked_for(
-    status: int, retry_after: str | None, fields: dict[str, Any], until: timedelta | None
-) -> None:
-    found = advised([], seen(failed=True, status=status, retry_after=retry_after), **fields)
-    assert [advice.wish.until - NOW for advice in found if isinstance(advice.wish, PauseUntil)] == (
-        [until] if until else []
-    )
-
-
-def test_a_rest_that_is_over_already_is_not_asked_for() -> None:
-    late = SeenRun(NOW - HOUR, Observation(True, 429), retry_after="1800")
-    assert advised([], late, next_run_at=NOW - HOUR) == []
-
-
-def test_a_rules_pause_goes_before_the_servers_wish() -> None:
-    rule = {**REST, "when": {"status": {"op": "==", "value": 429}}}
-    (found,) = advised([rule], seen(failed=True, status=429, retry_after="7200"))
-    assert found.speaker is Speaker.RULE
 
 
 SAME = [seen(7)] * 11

@@ -9,6 +9,7 @@ from jobs import services as hints
 from jobs.models import Author, Endpoint, PlannerMode
 from planner.models import Proposal, ProposalStatus
 from planner.proposals.filing import file_proposal
+from planner.proposals.verdicts import approve
 from planner.proposals.wishes import ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 from tests.planner.scenes import file, offered, utc_now
 from tests.support.factories import make_endpoint
@@ -81,6 +82,50 @@ def test_pauses_of_a_week_add_up_to_two_days_at_most() -> None:
     endpoint.refresh_from_db()
     left = endpoint.paused_until - utc_now()
     assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
+
+
+def paused_lately(endpoint: Endpoint, cause: str) -> None:
+    """Pauses of two full days within the last week."""
+    for day in (5, 3):
+        began = utc_now() - timedelta(days=day)
+        Proposal.objects.create(
+            endpoint=endpoint,
+            owner_id=endpoint.owner_id,
+            cause=cause,
+            tool="pause_until",
+            mode="auto",
+            status="expired",
+            applied_at=began,
+            hint_expires_at=began + timedelta(hours=24),
+        )
+
+
+@pytest.mark.parametrize("cause", ["model", "heuristic", "rule"])
+def test_rules_of_the_owner_pause_however_much_was_paused_this_week(cause: str) -> None:
+    endpoint = make_endpoint()
+    paused_lately(endpoint, cause)
+    until = utc_now() + timedelta(hours=20)
+    pause = file(endpoint, PauseUntil(until=until, reason="maintenance"), Speaker.RULE, key="maintenance")
+    assert pause is not None
+    endpoint.refresh_from_db()
+    assert (pause.status, endpoint.paused_until) == (ProposalStatus.APPLIED, until)
+
+
+def test_what_rules_paused_takes_nothing_from_the_allowance_of_the_model() -> None:
+    endpoint = make_endpoint()
+    paused_lately(endpoint, "rule")
+    until = utc_now() + timedelta(hours=20)
+    assert file(endpoint, PauseUntil(until=until, reason="rest")) is not None
+    endpoint.refresh_from_db()
+    assert endpoint.paused_until == until
+
+
+def test_offer_of_a_rule_is_approved_however_much_was_paused_this_week() -> None:
+    endpoint = make_endpoint(planner_mode="approve")
+    paused_lately(endpoint, "model")
+    offer = file(endpoint, PauseUntil(until=utc_now() + timedelta(hours=20), reason="maintenance"), Speaker.RULE)
+    assert offer is not None
+    assert approve(proposal_id=offer.pk, by=endpoint.owner_id).status == ProposalStatus.APPLIED
 
 
 def test_a_model_may_not_clear_what_a_rule_set_but_a_rule_may_clear_what_a_model_set() -> None:

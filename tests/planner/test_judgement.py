@@ -102,7 +102,9 @@ def test_what_becomes_of_a_wish(wish: Wish, standing: dict[str, Any], verdict: s
     assert why in found.why
     assert bool(found.why) == bool(why)
     stored = found.verdict in (Verdict.APPLIED, Verdict.PENDING, Verdict.SHADOW, Verdict.HELD)
-    refused_by_bounds = isinstance(bound(wish, replace(STANDING, **standing).bounds, NOW), Refusal)
+    refused_by_bounds = isinstance(
+        bound(wish, replace(STANDING, **standing).bounds, NOW, speaker=Speaker.MODEL), Refusal
+    )
     assert (found.bounded is not None) == (stored or (found.verdict is Verdict.REFUSED and not refused_by_bounds))
 
 

@@ -351,35 +351,18 @@ def test_clear_drops_what_the_planner_set() -> None:
     assert endpoint.ai_hint_interval_ms is None
 
 
-@pytest.mark.parametrize("code", [429, 503])
-def test_retry_after_pauses_until_then_and_the_source_says_why(code: int) -> None:
-    endpoint = make_endpoint()
-    run = ran(endpoint, "slow down", status=RunStatus.FAILED, status_code=code, headers={"retry-after": "3600"})
-    assert look() == 1
-    endpoint.refresh_from_db()
-    assert endpoint.paused_until == run.finished_at + timedelta(hours=1)
-    assert (endpoint.paused_by, endpoint.next_source) == (Author.PLANNER, Source.PAUSED)
-    assert f"because it answered {code} and asked to wait until" in endpoint.next_decision["sentence"]
+def test_what_a_server_asks_for_is_left_to_the_scheduler() -> None:
+    endpoint = make_endpoint(max_interval_ms=86_400_000)
+    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "3600"})
     assert look() == 0
-
-
-def test_retry_after_of_a_year_pauses_for_a_day_at_most() -> None:
-    endpoint = make_endpoint()
-    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "31536000"})
-    look()
     endpoint.refresh_from_db()
-    assert endpoint.paused_until <= utc_now() + timedelta(hours=24)
-
-
-def test_a_short_retry_after_never_makes_the_next_run_sooner() -> None:
-    endpoint = make_endpoint(baseline_interval_ms=3_600_000)
-    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "10"}, ago=0.1)
-    assert look() == 0
+    assert endpoint.paused_until is None
 
 
 def test_heuristics_can_be_switched_off() -> None:
-    endpoint = make_endpoint()
-    ran(endpoint, "", status=RunStatus.FAILED, status_code=429, headers={"retry-after": "3600"})
+    endpoint = make_endpoint(baseline_interval_ms=60_000, max_interval_ms=300_000)
+    for number in range(11):
+        ran(endpoint, {"state": "idle"}, ago=100 - number)
     assert look(heuristics=False) == 0
 
 

@@ -118,7 +118,7 @@ def test_missing_arguments_of_a_tool_without_any_are_fine() -> None:
     ],
 )
 def test_an_interval_is_brought_inside_the_bounds(wish: ProposeInterval, bounds: Bounds, expected: Any) -> None:
-    bounded = bound(wish, bounds, NOW)
+    bounded = bound(wish, bounds, NOW, speaker=Speaker.MODEL)
     assert isinstance(bounded, Bounded)
     assert isinstance(bounded.wish, ProposeInterval)
     assert (bounded.wish.interval_ms, bounded.note) == expected
@@ -138,17 +138,17 @@ def test_an_interval_is_brought_inside_the_bounds(wish: ProposeInterval, bounds:
     ],
 )
 def test_what_cannot_take_effect_is_refused(wish: Any, bounds: Bounds) -> None:
-    refused = bound(wish, bounds, NOW)
+    refused = bound(wish, bounds, NOW, speaker=Speaker.MODEL)
     assert isinstance(refused, Refusal)
     assert refused.why.endswith(".")
 
 
 def test_an_extra_run_is_not_sooner_than_the_floor_after_the_last_start() -> None:
-    bounded = bound(ProposeNextTime(next_run_at=NOW - timedelta(days=1), reason="x"), FREE, NOW)
+    bounded = bound(ProposeNextTime(next_run_at=NOW - timedelta(days=1), reason="x"), FREE, NOW, speaker=Speaker.MODEL)
     assert isinstance(bounded, Bounded)
     assert isinstance(bounded.wish, ProposeNextTime)
     assert bounded.wish.next_run_at == NOW + timedelta(seconds=10)
-    never_ran = bound(bounded.wish, replace(FREE, last_started_at=None), NOW)
+    never_ran = bound(bounded.wish, replace(FREE, last_started_at=None), NOW, speaker=Speaker.MODEL)
     assert isinstance(never_ran, Bounded)
     assert never_ran.note == ""
 
@@ -156,20 +156,32 @@ def test_an_extra_run_is_not_sooner_than_the_floor_after_the_last_start() -> Non
 @pytest.mark.parametrize(("left_hours", "hours"), [(48, 24), (3, 3)])
 def test_a_pause_is_shortened_to_what_is_allowed(left_hours: int, hours: int) -> None:
     wish = PauseUntil(until=NOW + timedelta(days=300), reason="x")
-    bounded = bound(wish, replace(FREE, pause_left=timedelta(hours=left_hours)), NOW)
+    bounded = bound(wish, replace(FREE, pause_left=timedelta(hours=left_hours)), NOW, speaker=Speaker.MODEL)
     assert isinstance(bounded, Bounded)
     assert isinstance(bounded.wish, PauseUntil)
     assert bounded.wish.until == NOW + timedelta(hours=hours)
     assert bounded.note.startswith("shortened from")
 
 
+@pytest.mark.parametrize(
+    ("speaker", "granted"),
+    [(Speaker.MODEL, False), (Speaker.HEURISTIC, False), (Speaker.RULE, True), (Speaker.PERSON, True)],
+)
+def test_weeks_allowance_of_pauses_limits_model_and_heuristics_only(speaker: Speaker, granted: bool) -> None:
+    wish = PauseUntil(until=NOW + timedelta(hours=20), reason="x")
+    bounded = bound(wish, replace(FREE, pause_left=timedelta(0)), NOW, speaker=speaker)
+    assert isinstance(bounded, Bounded) is granted
+    if isinstance(bounded, Bounded):
+        assert (bounded.wish, bounded.note) == (wish, "")
+
+
 def test_ending_a_pause_and_clearing_are_never_out_of_bounds() -> None:
     for wish in (PauseUntil(until=None, reason="x"), ClearHints(reason="x")):
-        assert bound(wish, FREE, NOW) == Bounded(wish, None)
+        assert bound(wish, FREE, NOW, speaker=Speaker.MODEL) == Bounded(wish, None)
 
 
 def test_a_reason_loses_what_does_not_show() -> None:
-    bounded = bound(ClearHints(reason="a\u200b\u202e\U000e0041b"), FREE, NOW)
+    bounded = bound(ClearHints(reason="a\u200b\u202e\U000e0041b"), FREE, NOW, speaker=Speaker.MODEL)
     assert isinstance(bounded, Bounded)
     assert bounded.wish.reason == "ab"
 
@@ -185,7 +197,7 @@ def test_no_interval_ever_leaves_the_bounds(
     ask: int, ttl: int, low: int | None, high: int | None, gap: int | None
 ) -> None:
     bounds = replace(FREE, min_interval_ms=low, max_interval_ms=high, usual_gap_ms=gap)
-    bounded = bound(interval(ask, ttl), bounds, NOW)
+    bounded = bound(interval(ask, ttl), bounds, NOW, speaker=Speaker.MODEL)
     if isinstance(bounded, Bounded):
         assert isinstance(bounded.wish, ProposeInterval)
         ceiling = 86_400_000 if high is None else high

@@ -1,15 +1,14 @@
-"""Waits: before a retry, by Retry-After, and by jitter."""
+"""Waits: before a retry, after failures, and by jitter."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
-from tests.support.schedules import NOON, from_noon
+from scheduling.plan.backoff import backoff_gap, retry_delay_ms, stable_jitter
 
 
 @pytest.mark.parametrize(
@@ -45,61 +44,17 @@ def test_attempts_count_from_one(attempt: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "until"),
-    [
-        ("0", NOON),
-        ("120", from_noon(minutes=2)),
-        (" 120\t", from_noon(minutes=2)),
-        ("0120", from_noon(minutes=2)),
-        ("86400", from_noon(hours=24)),
-        ("86401", from_noon(hours=24)),
-        ("31622400", from_noon(hours=24)),
-        ("Mon, 02 Mar 2026 12:02:00 GMT", from_noon(minutes=2)),
-        ("Monday, 02-Mar-26 12:02:00 GMT", from_noon(minutes=2)),
-        ("Mon Mar  2 12:02:00 2026", from_noon(minutes=2)),
-        ("Mon, 02 Mar 2026 12:00:00 GMT", NOON),
-        ("Wed, 04 Mar 2026 12:00:00 GMT", from_noon(hours=24)),
-    ],
+    ("failing_for_s", "gap_s"),
+    [(-5, 60), (0, 60), (59, 60), (60, 120), (179, 120), (180, 240), (420, 480), (900, 960), (1_860, 1_920)],
 )
-def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(value: str, until: datetime) -> None:
-    assert parse_retry_after(value, NOON) == until
+def test_back_off_doubles_with_the_time_failing_measured_in_intervals(failing_for_s: int, gap_s: int) -> None:
+    assert backoff_gap(timedelta(minutes=1), timedelta(seconds=failing_for_s)) == timedelta(seconds=gap_s)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        " ",
-        "soon",
-        "-1",
-        "+5",
-        "1.5",
-        "1e3",
-        "1_000",
-        "5 seconds",
-        "\u0661\u0662",
-        "31622401",
-        "99999999999",
-        "9" * 10_000,
-        "Mon, 02 Mar 2026 11:59:59 GMT",
-        "Sun, 06 Nov 1994 08:49:37 GMT",
-        "Thu, 02 Mar 2028 12:00:00 GMT",
-        "Mon, 31 Feb 2026 12:00:00 GMT",
-        "Mon, 02 Mar 2026 25:00:00 GMT",
-        "Mon, 02 Foo 2026 12:00:00 GMT",
-        "Fri, 31 Dec 9999 23:59:59 -2359",
-        "2026-03-02T12:02:00Z",
-    ],
-    ids=lambda value: ascii(value)[:40],
-)
-def test_retry_after_that_means_nothing_is_ignored(value: str) -> None:
-    assert parse_retry_after(value, NOON) is None
-
-
-@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,5} [A-Z][a-z]{2} [0-9]{1,5} [0-9:]{1,9} [-+A-Z0-9]{1,6}"))
-def test_no_header_breaks_the_parser_or_leaves_its_bounds(value: str) -> None:
-    until = parse_retry_after(value, NOON)
-    assert until is None or NOON <= until <= from_noon(hours=24)
+@given(st.integers(1, 366 * 86_400), st.integers(0, 10**9))
+def test_back_off_is_about_as_long_as_the_endpoint_has_been_failing(interval_s: int, failing_s: int) -> None:
+    interval, failing_for = timedelta(seconds=interval_s), timedelta(seconds=failing_s)
+    assert interval <= backoff_gap(interval, failing_for) <= failing_for + interval
 
 
 @given(st.uuids(), st.integers(0, 86_400_000))

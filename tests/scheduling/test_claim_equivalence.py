@@ -99,6 +99,11 @@ def situation(name: str, now: datetime) -> dict[str, Any]:
         "end of a pause": due(at, "paused") | pause(at),
         "end of a pause that held a one-shot back": due(at, "paused") | pause(at) | oneshot_hint(before),
         "end of a pause before a one-shot": due(at, "paused") | pause(at) | oneshot_hint(now + MINUTE),
+        "end of what the server asked for": due(at, "server-asked", slot_at=before),
+        "end of what the server asked for that held a one-shot back": due(at, "server-asked", slot_at=before)
+        | oneshot_hint(before),
+        "end of what the server asked for before a one-shot": due(at, "server-asked", slot_at=before)
+        | oneshot_hint(now + MINUTE),
         "retry": due(at, "retry", slot_at=before, attempt=2) | retry(at, before) | {"last_slot_at": before},
         "retry of an old slot": due(at, "retry", slot_at=long_ago, attempt=2) | retry(at, long_ago),
         "slot before a retry": due(at, "baseline-interval") | retry(now + MINUTE, before),
@@ -137,6 +142,9 @@ SITUATIONS = (
     "end of a pause that held a one-shot back",
     "end of a pause that held a one-shot back, late beyond its grace",
     "end of a pause before a one-shot",
+    "end of what the server asked for",
+    "end of what the server asked for that held a one-shot back",
+    "end of what the server asked for before a one-shot",
     "retry",
     "retry of an old slot",
     "slot before a retry",

@@ -30,6 +30,7 @@ from scheduling.dispatch.recorder import Recorder
 from scheduling.dispatch.resolver import WINDOW_NS, DnsHealth
 from scheduling.egress.policy import EgressPolicy
 from scheduling.exchange.outcome import Blame, ErrorKind, parse_success_criteria
+from scheduling.exchange.server_wait import asked_wait
 from tests.support.calls import LOOPBACK, a_call, a_resolver, collect, failure, run
 from tests.support.certificates import make_certificate
 from tests.support.http_target import (
@@ -44,6 +45,7 @@ from tests.support.http_target import (
     reset,
     stall,
 )
+from tests.support.schedules import NOON, from_noon
 
 NOWHERE = "203.0.113.7"  # documentation address: nothing is ever there
 
@@ -246,7 +248,31 @@ def test_status_outside_the_criteria_is_an_http_error(
     url = http_target.route("/", Reply(status, b"{}", {"Retry-After": "120"}))
     outcome = run(dispatcher, a_call(url))
     assert failure(outcome) == (ErrorKind.HTTP_ERROR, Blame.REMOTE)
-    assert (outcome.status_code, outcome.body, outcome.retry_after) == (status, "{}", "120")
+    assert (outcome.status_code, outcome.body) == (status, "{}")
+    assert ("retry-after", "120") in outcome.wait_headers
+
+
+def test_every_line_of_a_wait_header_counts_and_comes_with_the_servers_date(
+    dispatcher: Dispatcher, http_target: HttpTarget
+) -> None:
+    head = (
+        b"HTTP/1.1 503 Busy\r\nDate: Mon, 02 Mar 2026 11:00:00 GMT\r\nRetry-After: 10\r\nX-RateLimit-Remaining: 0\r\n"
+        b"X-Rate-Limit-Reset: 9\r\nRetry-After: Mon, 02 Mar 2026 11:02:00 GMT\r\nContent-Length: 0\r\n\r\n"
+    )
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(head))))
+    found = asked_wait(outcome.status_code, outcome.wait_headers, NOON)
+    assert found is not None
+    assert found.until == from_noon(seconds=120)
+
+
+def test_a_flood_of_rate_limit_headers_hides_neither_retry_after_nor_the_content_type(
+    dispatcher: Dispatcher, http_target: HttpTarget
+) -> None:
+    flood = b"".join(b"X-RateLimit-%d: \x00\xff0\r\n" % number for number in range(400)).replace(b"\x00", b"\x01")
+    head = b"HTTP/1.1 429 Busy\r\n" + flood + b"Retry-After: 60\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"
+    outcome = run(dispatcher, a_call(http_target.route("/", raw(head))))
+    found = asked_wait(outcome.status_code, outcome.wait_headers, NOON)
+    assert (outcome.content_type, found and found.until) == ("text/html", from_noon(seconds=60))
 
 
 def test_redirect_is_its_own_outcome(dispatcher: Dispatcher, http_target: HttpTarget) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from scheduling.cron.cadence import parse_cadence
 from scheduling.plan.decision import Source, Verdict
-from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, from_noon
 
@@ -33,6 +33,18 @@ def once(at: datetime, **facts: Any) -> EndpointFacts:
 
 def hint(interval_ms: int, expires_at: datetime | None = IN_TWO_HOURS, **more: Any) -> IntervalHint:
     return IntervalHint(interval_ms, expires_at, **more)
+
+
+def failing(interval_ms: int, *, minutes: float, **facts: Any) -> EndpointFacts:
+    """An interval whose runs have failed for so long up to the last slot."""
+    last_slot_at = facts.setdefault("last_slot_at", NOON)
+    facts.setdefault("failure_count", 5)
+    return interval(interval_ms, failing_since=last_slot_at - timedelta(minutes=minutes), **facts)
+
+
+def asked(facts: EndpointFacts, **wait: float) -> EndpointFacts:
+    """The same after an answer at noon that asked to wait so long."""
+    return replace(facts, server_wait=AskedWait(NOON, from_noon(**wait), "it answered 429 with Retry-After"))
 
 
 def oneshot(expires_at: datetime | None = IN_TWO_HOURS, **offset: float) -> OneShotHint:
@@ -67,20 +79,9 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         300,
         Source.BASELINE_INTERVAL,
     ),
-    "interval 10m, max 5m, 2 failures: back-off never makes it faster": (
-        interval(10 * MINUTE, max_interval_ms=5 * MINUTE, failure_count=2),
+    "interval 10m, max 5m, failing for 1 h, recovery within 2 h: back-off never makes it faster": (
+        failing(10 * MINUTE, minutes=60, max_interval_ms=5 * MINUTE, recovery_check_ms=2 * HOUR),
         600,
-        Source.BASELINE_INTERVAL,
-    ),
-    "interval 10m, max 5m, 1 failure of a hinted run 1 min ago: at least one interval after it": (
-        interval(
-            10 * MINUTE,
-            anchor_at=from_noon(minutes=-5),
-            max_interval_ms=5 * MINUTE,
-            failure_count=1,
-            last_slot_at=from_noon(minutes=-1),
-        ),
-        900,
         Source.BASELINE_INTERVAL,
     ),
     "first run of a new endpoint: one interval after its creation": (
@@ -90,19 +91,145 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
     ),
     "cron */5, now on the boundary": (cron("*/5 * * * *"), 300, Source.BASELINE_CRON),
     "cron 0 9 * * *": (cron("0 9 * * *"), 75_600, Source.BASELINE_CRON),
-    "interval 1m, 1 failure": (interval(MINUTE, failure_count=1), 120, Source.BASELINE_INTERVAL),
-    "interval 1m, 2 failures": (interval(MINUTE, failure_count=2), 240, Source.BASELINE_INTERVAL),
-    "interval 1m, 5 failures": (interval(MINUTE, failure_count=5), 1_920, Source.BASELINE_INTERVAL),
-    "interval 1m, 100 failures": (interval(MINUTE, failure_count=100), 1_920, Source.BASELINE_INTERVAL),
-    "interval 1m, 5 failures, max 5m": (
-        interval(MINUTE, failure_count=5, max_interval_ms=5 * MINUTE),
+    "interval 1m, 100 failures, no recovery check: never slower than the baseline": (
+        failing(MINUTE, minutes=99, failure_count=100),
+        60,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, first failure, recovery within 1 h": (
+        failing(MINUTE, minutes=0, recovery_check_ms=HOUR),
+        60,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 1 min": (
+        failing(MINUTE, minutes=1, recovery_check_ms=HOUR),
+        120,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for just under 3 min": (
+        failing(MINUTE, minutes=2.99, recovery_check_ms=HOUR),
+        120,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 3 min": (
+        failing(MINUTE, minutes=3, recovery_check_ms=HOUR),
+        240,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 31 min": (
+        failing(MINUTE, minutes=31, recovery_check_ms=HOUR),
+        1_920,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for a day: the bound on recovery": (
+        failing(MINUTE, minutes=1_440, recovery_check_ms=HOUR),
+        3_600,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 31 min, 500 calls of a hint: the calls do not count": (
+        failing(MINUTE, minutes=31, recovery_check_ms=HOUR, failure_count=500),
+        1_920,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 31 min, recovery within 7 min 30 s: the slot before that": (
+        failing(MINUTE, minutes=31, recovery_check_ms=450 * SECOND),
+        420,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 5m, failing for 15 min, last slot a hinted one 2 min ago: still within 20 min of it": (
+        failing(5 * MINUTE, minutes=17, recovery_check_ms=HOUR, last_slot_at=from_noon(minutes=-2)),
+        900,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, recovery check shorter than the interval: the interval": (
+        failing(MINUTE, minutes=31, recovery_check_ms=SECOND),
+        60,
+        Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, failing for 31 min, recovery within 1 h, max 5m": (
+        failing(MINUTE, minutes=31, recovery_check_ms=HOUR, max_interval_ms=5 * MINUTE),
         300,
         Source.CLAMPED_MAX,
     ),
-    "interval 1m, 2 failures before any slot: back-off counts from the anchor": (
-        interval(MINUTE, failure_count=2, anchor_at=NOON, last_slot_at=None, last_started_at=None),
-        240,
+    "interval 1m, 2 failures by a worker that did not note since when": (
+        interval(MINUTE, failure_count=2, recovery_check_ms=HOUR),
+        60,
         Source.BASELINE_INTERVAL,
+    ),
+    "interval 1m, healthy again, the old streak still noted by an old worker": (
+        interval(MINUTE, failing_since=from_noon(hours=-5), recovery_check_ms=HOUR),
+        60,
+        Source.BASELINE_INTERVAL,
+    ),
+    "base 5m, the server asked for 12 min": (asked(BASE, minutes=12), 720, Source.SERVER_ASKED),
+    "base 5m, the server asked for 5 min": (asked(BASE, minutes=5), 300, Source.BASELINE_INTERVAL),
+    "base 5m, the server asked for 2 min": (asked(BASE, minutes=2), 300, Source.BASELINE_INTERVAL),
+    "base 5m, what the server asked for is over": (asked(BASE, minutes=-1), 300, Source.BASELINE_INTERVAL),
+    "hint 30s, the server asked for 2 min": (
+        asked(replace(BASE, interval_hint=hint(30 * SECOND)), minutes=2),
+        120,
+        Source.SERVER_ASKED,
+    ),
+    "a person's hint 30s, the server asked for 2 min": (
+        asked(replace(BASE, interval_hint=hint(30 * SECOND, by_person=True)), minutes=2),
+        120,
+        Source.SERVER_ASKED,
+    ),
+    "hint 30s that ends in 1 min, the server asked for 2 min: its call comes late": (
+        asked(replace(BASE, interval_hint=hint(30 * SECOND, from_noon(minutes=1))), minutes=2),
+        120,
+        Source.SERVER_ASKED,
+    ),
+    "one-shot +1m, the server asked for 2 min": (
+        asked(replace(BASE, oneshot_hint=oneshot(minutes=1)), minutes=2),
+        120,
+        Source.SERVER_ASKED,
+    ),
+    "one-shot +3m, the server asked for 2 min": (
+        asked(replace(BASE, oneshot_hint=oneshot(minutes=3)), minutes=2),
+        180,
+        Source.AI_ONESHOT,
+    ),
+    "hourly cron, the server asked for 1 h and 1 s: late, and not left out": (
+        asked(cron("0 * * * *"), seconds=3_601),
+        3_601,
+        Source.SERVER_ASKED,
+    ),
+    "daily cron, the server asked for 10 min": (asked(cron("0 9 * * *"), minutes=10), 75_600, Source.BASELINE_CRON),
+    "run once in 1 min, the server asked for 10 min": (
+        asked(once(from_noon(minutes=1), last_slot_at=None), minutes=10),
+        600,
+        Source.SERVER_ASKED,
+    ),
+    "ends in 6 min, the server asked for 10 min: the slot was inside the window": (
+        asked(replace(BASE, ends_at=from_noon(minutes=6)), minutes=10),
+        600,
+        Source.SERVER_ASKED,
+    ),
+    "paused for 10 min, the server asked for 15 min": (
+        asked(replace(BASE, paused_until=from_noon(minutes=10)), minutes=15),
+        900,
+        Source.SERVER_ASKED,
+    ),
+    "paused for 15 min, the server asked for 10 min": (
+        asked(replace(BASE, paused_until=from_noon(minutes=15)), minutes=10),
+        900,
+        Source.PAUSED,
+    ),
+    "retry in 2 s, daily cron, the server asked for 10 min": (
+        asked(cron("0 9 * * *", retry=retry(seconds=2)), minutes=10),
+        600,
+        Source.RETRY,
+    ),
+    "retry in 2 s, interval 5m, the server asked for 10 min: the slot that waits comes first": (
+        asked(replace(BASE, retry=retry(seconds=2)), minutes=10),
+        600,
+        Source.SERVER_ASKED,
+    ),
+    "run now, and the server asked for 10 min": (
+        asked(replace(BASE, manual_run_at=NOON), minutes=10),
+        ONE_TICK_S,
+        Source.MANUAL,
     ),
     "cron */5, 5 failures": (cron("*/5 * * * *", failure_count=5), 300, Source.BASELINE_CRON),
     "base 5m, hint 30s": (replace(BASE, interval_hint=hint(30 * SECOND)), 30, Source.AI_INTERVAL),
@@ -249,7 +376,7 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         Source.AI_ONESHOT,
     ),
     "one-shot +10m, baseline backed off to 32m": (
-        interval(MINUTE, failure_count=5, oneshot_hint=oneshot(minutes=10)),
+        failing(MINUTE, minutes=31, recovery_check_ms=HOUR, oneshot_hint=oneshot(minutes=10)),
         600,
         Source.AI_ONESHOT,
     ),
@@ -634,14 +761,18 @@ SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
         "Every 5 min by the baseline; the next slot is 12:15 UTC."
         " The hint of 30 min, set by the planner, ends at 12:12 UTC, before its next call.",
     ),
-    "back-off, once": (
-        interval(MINUTE, failure_count=1),
-        "Backed off to every 2 min after 1 failure; the next slot is 12:02 UTC.",
+    "back-off": (
+        failing(MINUTE, minutes=3, failure_count=1, recovery_check_ms=HOUR),
+        "Backed off to every 4 min, failing since 11:57 UTC (1 failure); the next slot is 12:04 UTC.",
     ),
     "back-off, limited": (
-        interval(MINUTE, failure_count=5, max_interval_ms=5 * MINUTE),
-        "Backed off to every 5 min after 5 failures in a row, limited by the maximum interval;"
+        failing(MINUTE, minutes=31, max_interval_ms=5 * MINUTE, recovery_check_ms=HOUR),
+        "Backed off to every 5 min, failing since 11:29 UTC (5 failures in a row), limited by the maximum interval;"
         " the next slot is 12:05 UTC.",
+    ),
+    "what the server asked for": (
+        asked(BASE, minutes=12),
+        "The server asked to wait until 12:12 UTC because it answered 429 with Retry-After; it runs then.",
     ),
     "a cron on another day": (
         cron("0 9 * * *"),
@@ -932,6 +1063,9 @@ def test_inputs_name_everything_that_is_set() -> None:
         "*/5 * * * *",
         jitter=timedelta(seconds=20),
         failure_count=2,
+        failing_since=from_noon(minutes=-5),
+        recovery_check_ms=HOUR,
+        server_wait=AskedWait(from_noon(minutes=-2), from_noon(minutes=-1)),
         max_interval_ms=HOUR,
         interval_hint=hint(MINUTE, None, by_person=True),
         oneshot_hint=oneshot(None, minutes=1),
@@ -948,6 +1082,7 @@ def test_inputs_name_everything_that_is_set() -> None:
         "timezone": "UTC",
         "jitter_ms": 20_000,
         "failure_count": 2,
+        "failing_since": "2026-03-02T11:55:00+00:00",
         "hint_interval_ms": 60_000,
         "hint_interval_expires_at": None,
         "hint_interval_by": "person",
@@ -957,6 +1092,9 @@ def test_inputs_name_everything_that_is_set() -> None:
         "retry_slot_at": "2026-03-02T12:00:00+00:00",
         "overdue_slot_at": "2026-03-02T11:59:57+00:00",
         "max_interval_ms": 3_600_000,
+        "recovery_check_ms": 3_600_000,
+        "server_wait_since": "2026-03-02T11:58:00+00:00",
+        "server_wait_until": "2026-03-02T11:59:00+00:00",
         "starts_at": "2026-03-01T12:00:00+00:00",
         "ends_at": "2026-03-03T12:00:00+00:00",
         "last_slot_at": "2026-03-02T12:00:00+00:00",
@@ -982,6 +1120,7 @@ def test_verdicts_and_sources_are_the_stored_words() -> None:
         "clamped-min",
         "clamped-max",
         "paused",
+        "server-asked",
         "retry",
         "manual",
     }
@@ -992,6 +1131,7 @@ def test_verdicts_and_sources_are_the_stored_words() -> None:
         "expired",
         "dropped",
         "blocked by pause",
+        "put off by the server",
         "outside the window",
     }
 
@@ -1032,7 +1172,12 @@ DAILY_AT_NINE = {  # in Berlin, where 29 March 2026 has 23 hours
         ({"timezone": "UTC"}, datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 29, 8, tzinfo=UTC)),
         # backed off to two days, over the change of the clock
         (
-            {"failure_count": 1, "last_slot_at": datetime(2026, 3, 28, 8, tzinfo=UTC)},
+            {
+                "failure_count": 2,
+                "failing_since": datetime(2026, 3, 27, 8, tzinfo=UTC),
+                "recovery_check_ms": 2 * DAY,
+                "last_slot_at": datetime(2026, 3, 28, 8, tzinfo=UTC),
+            },
             datetime(2026, 3, 28, 12, tzinfo=UTC),
             datetime(2026, 3, 30, 7, tzinfo=UTC),
         ),
@@ -1045,3 +1190,34 @@ def test_whole_days_from_a_start_keep_their_time_of_day(
     assert decision.slot_at == expected
     assert ("on the clock of Europe/Berlin" in decision.sentence) is ("timezone" not in changes)
     assert ("timezone" in decision.inputs) is ("timezone" not in changes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "slot_at"),
+    [
+        (asked(BASE, minutes=12), from_noon(minutes=10)),
+        (asked(cron("*/5 * * * *"), minutes=12), from_noon(minutes=10)),
+        (asked(replace(BASE, ends_at=from_noon(minutes=10)), minutes=12), from_noon(minutes=5)),
+        (asked(replace(BASE, interval_hint=hint(30 * SECOND)), minutes=12), from_noon(seconds=30)),
+        (asked(replace(BASE, jitter=timedelta(seconds=20)), minutes=12), from_noon(minutes=10)),
+        (asked(once(from_noon(minutes=1), last_slot_at=None), minutes=10), from_noon(minutes=1)),
+    ],
+)
+def test_a_run_that_waits_for_the_server_serves_the_last_slot_of_its_baseline_or_its_own(
+    facts: EndpointFacts, slot_at: datetime
+) -> None:
+    decision = plan_next_run(facts, NOON)
+    assert (decision.slot_at, decision.source) == (slot_at, Source.SERVER_ASKED)
+    held = next(each for each in decision.candidates if each.verdict is Verdict.PUT_OFF)
+    assert held.at is not None
+    assert held.at < facts.server_wait.until  # type: ignore[union-attr]
+
+
+def test_backed_off_baseline_says_so_in_its_note() -> None:
+    decision = plan_next_run(failing(MINUTE, minutes=3, recovery_check_ms=HOUR), NOON)
+    assert decision.candidates[0].note == "backed off to every 4 min"
+
+
+def test_retry_that_waits_for_the_server_says_so() -> None:
+    decision = plan_next_run(asked(cron("0 9 * * *", retry=retry(seconds=2)), minutes=10), NOON)
+    assert decision.candidates[0].note == "put off because it answered 429 with Retry-After"

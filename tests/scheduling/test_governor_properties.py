@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduling.cron.cadence import parse_cadence
 from scheduling.plan.decision import Decision, Source, Verdict
-from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import DEFAULT_MAX_HINT_MS, PERSON_HINT_FLOOR_MS, plan_next_run, planner_floor_ms
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, from_noon
 
@@ -55,6 +55,12 @@ def schedules(draw: st.DrawFn, kinds: str = "interval cron once") -> EndpointFac
         "paused_until": draw(st.none() | around),
         "manual_run_at": draw(st.none() | st.none() | past),
     }
+    if facts["failure_count"] and last_slot_at is not None and draw(st.booleans()):
+        facts["failing_since"] = last_slot_at - draw(spans) * MILLISECOND
+    facts["recovery_check_ms"] = draw(st.none() | durations)
+    if draw(st.booleans()):
+        since = max(draw(past), last_started_at or created_at)
+        facts["server_wait"] = AskedWait(since, since + draw(durations) * MILLISECOND)
     kind = draw(st.sampled_from(kinds.split()))
     if kind == "interval":
         facts["interval_ms"] = draw(durations)
@@ -99,9 +105,15 @@ def served(facts: EndpointFacts, decision: Decision, *, failed: bool = False) ->
         last_slot_at=max(decision.slot_at, facts.last_slot_at or decision.slot_at),
         last_started_at=decision.run_at,
         failure_count=facts.failure_count + 1 if failed else 0,
+        failing_since=(facts.failing_since or decision.slot_at) if failed else None,
+        server_wait=facts.server_wait if failed else None,
     )
     hint = facts.oneshot_hint
-    if decision.source in (Source.AI_ONESHOT, Source.PAUSED) and hint and hint.at <= decision.run_at:
+    if (
+        decision.source in (Source.AI_ONESHOT, Source.PAUSED, Source.SERVER_ASKED)
+        and hint
+        and hint.at <= decision.run_at
+    ):
         facts = replace(facts, oneshot_hint=None)
     if decision.source is Source.RETRY:
         facts = replace(facts, retry=None)
@@ -153,6 +165,55 @@ def test_nothing_but_run_now_starts_inside_a_pause(
 
 
 @settings(deadline=None)
+@given(schedules(), durations, durations, future)
+def test_nothing_but_run_now_starts_before_the_server_wants_it(
+    facts: EndpointFacts, wait_ms: int, hint_ms: int, at: datetime
+) -> None:
+    """Hints in force do not get past it either."""
+    wait, forever = AskedWait(NOON, NOON + wait_ms * MILLISECOND), from_noon(days=30)
+    hints = {"interval_hint": IntervalHint(hint_ms, forever), "oneshot_hint": OneShotHint(at, forever)}
+    for waiting in (replace(facts, server_wait=wait), replace(facts, server_wait=wait, **hints)):
+        decision = plan_next_run(waiting, NOON)
+        if decision.source is not Source.MANUAL:
+            assert decision.run_at is None or decision.run_at >= wait.until
+
+
+@settings(deadline=None)
+@given(schedules(), durations)
+def test_what_the_server_asks_for_takes_no_run_away(facts: EndpointFacts, wait_ms: int) -> None:
+    free = replace(facts, server_wait=None, retry=None, manual_run_at=None)
+    waiting = replace(free, server_wait=AskedWait(NOON, NOON + wait_ms * MILLISECOND))
+    planned, put_off = plan_next_run(free, NOON), plan_next_run(waiting, NOON)
+    assert (planned.run_at is None) == (put_off.run_at is None)
+    if planned.run_at is not None:
+        assert put_off.run_at == max(planned.run_at, NOON + wait_ms * MILLISECOND)
+
+
+@settings(deadline=None)
+@given(schedules("interval"), st.integers(1, 500), spans)
+def test_back_off_meets_recovery_within_its_bound(facts: EndpointFacts, failures: int, failing_for: int) -> None:
+    assert facts.interval_ms is not None
+    last = facts.last_slot_at or NOON
+    facts = EndpointFacts(
+        created_at=facts.created_at,
+        anchor_at=facts.anchor_at,
+        interval_ms=facts.interval_ms,
+        max_interval_ms=facts.max_interval_ms,
+        recovery_check_ms=facts.recovery_check_ms,
+        last_slot_at=last,
+        failure_count=failures,
+        failing_since=last - failing_for * MILLISECOND,
+    )
+    decision = plan_next_run(facts, last)
+    assert decision.slot_at is not None
+    bound_ms = max(facts.recovery_check_ms or 0, facts.interval_ms)
+    if facts.max_interval_ms is not None:
+        bound_ms = min(bound_ms, max(facts.max_interval_ms, facts.interval_ms))
+    if last >= facts.anchor_at:
+        assert decision.slot_at - last <= bound_ms * MILLISECOND
+
+
+@settings(deadline=None)
 @given(schedules("interval cron"), past)
 def test_a_pause_that_is_over_counts_as_none(facts: EndpointFacts, until: datetime) -> None:
     facts = replace(facts, retry=None)
@@ -185,7 +246,7 @@ def test_an_expired_hint_counts_as_none(
 @given(schedules("interval cron"), durations, st.booleans())
 def test_a_hinted_run_keeps_inside_the_bounds(facts: EndpointFacts, hint_ms: int, by_person: bool) -> None:
     hint = IntervalHint(hint_ms, from_noon(days=10), by_person=by_person)
-    facts = replace(facts, interval_hint=hint, oneshot_hint=None, ends_at=None)
+    facts = replace(facts, interval_hint=hint, oneshot_hint=None, ends_at=None, server_wait=None)
     candidates = plan_next_run(facts, NOON).candidates
     hinted = next(c for c in candidates if c.source in HINT_SOURCES and c.verdict is not Verdict.OVERRIDDEN)
     assert hinted.at is not None
@@ -219,10 +280,11 @@ def test_the_same_facts_give_the_same_decision(facts: EndpointFacts) -> None:
 
 
 @settings(deadline=None)
-@given(schedules(), st.integers(1, 100))
-def test_more_failures_never_make_it_earlier(facts: EndpointFacts, more: int) -> None:
+@given(schedules(), st.integers(1, 100), spans)
+def test_more_failures_and_a_longer_streak_never_make_it_earlier(facts: EndpointFacts, more: int, longer: int) -> None:
     fewer = plan_next_run(facts, NOON)
-    worse = plan_next_run(replace(facts, failure_count=facts.failure_count + more), NOON)
+    since = facts.failing_since and facts.failing_since - longer * MILLISECOND
+    worse = plan_next_run(replace(facts, failure_count=facts.failure_count + more, failing_since=since), NOON)
     if fewer.run_at is not None and worse.run_at is not None:
         assert worse.run_at >= fewer.run_at
     else:
@@ -305,6 +367,29 @@ def test_without_failures_no_slot_of_the_baseline_is_left_out(facts: EndpointFac
     ),
     0.5,
     0.9,
+)
+@example(  # a hint that ends in the pause, and no slot before the end
+    EndpointFacts(
+        created_at=NOON,
+        anchor_at=NOON,
+        interval_ms=10_000,
+        ends_at=from_noon(seconds=10),
+        paused_until=from_noon(seconds=2),
+        oneshot_hint=OneShotHint(NOON, from_noon(seconds=1)),
+    ),
+    0.0,
+    0.5,
+)
+@example(  # the last slot passes in the pause
+    EndpointFacts(
+        created_at=NOON,
+        anchor_at=NOON,
+        interval_ms=10_000,
+        ends_at=from_noon(seconds=12),
+        paused_until=from_noon(seconds=11),
+    ),
+    0.1,
+    0.95,
 )
 def test_a_replan_before_the_run_is_due_changes_nothing(facts: EndpointFacts, early: float, late: float) -> None:
     planned = plan_next_run(facts, NOON)

@@ -12,7 +12,7 @@ from django.db import connection
 from cronicorn.runtime.clock import DatabaseClock
 from cronicorn.runtime.stopping import Stop
 from jobs import services
-from jobs.models import Endpoint, Run, RunResponse
+from jobs.models import Author, Endpoint, Run, RunResponse
 from scheduling.exchange.outcome import Blame, ErrorKind, Outcome, Timings
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.leases import reap
@@ -56,6 +56,7 @@ def result_of(claim: Claim, **fields: Any) -> Result:
 
 
 FAILURE = {"ok": False, "error_kind": ErrorKind.HTTP_ERROR, "error_message": "500", "status_code": 500}
+BUSY = {**FAILURE, "status_code": 503, "wait_headers": (("retry-after", "60"),)}
 
 
 def claim() -> list[Claim]:
@@ -132,10 +133,112 @@ def test_retry_keeps_the_slot_and_raises_the_attempt(make_due: MakeDue, now: Cal
 
 def test_retry_waits_for_the_servers_retry_after(make_due: MakeDue, now: Callable[[], datetime]) -> None:
     endpoint = make_due(baseline_interval_ms=600_000, retry_limit=2)
-    settle(worker="w1", results=[result_of(claim()[0], **{**FAILURE, "status_code": 503}, retry_after="60")])
+    settle(worker="w1", results=[result_of(claim()[0], **BUSY)])
     endpoint.refresh_from_db()
     assert endpoint.next_run_at is not None
     assert 58 <= (endpoint.next_run_at - now()).total_seconds() <= 60
+
+
+@pytest.mark.parametrize("mode", ["off", "shadow", "approve", "auto"])
+def test_what_the_server_asks_for_puts_the_next_run_off_with_no_retries_and_no_planner(
+    make_due: MakeDue, now: Callable[[], datetime], mode: str
+) -> None:
+    endpoint = make_due(baseline_interval_ms=10_000, retry_limit=0, planner_mode=mode)
+    (claimed,) = claim()
+    result = result_of(claimed, **BUSY)
+    settle(worker="w1", results=[result])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_source, endpoint.next_run_at) == ("server-asked", result.finished_at + timedelta(seconds=60))
+    assert endpoint.server_wait_until == endpoint.next_run_at
+    assert endpoint.server_wait_reason == "it answered 503 with Retry-After"
+    assert endpoint.next_decision["candidates"][1]["verdict"] == "put off by the server"
+
+
+def test_hint_does_not_get_past_what_the_server_asked_for_and_run_now_does(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000)
+    settle(worker="w1", results=[result_of(claim()[0], **BUSY)])
+    hint = {"interval_ms": 1_000, "ttl_ms": 600_000, "reason": "", "author": Author.USER}
+    hinted = services.set_interval_hint(endpoint_id=endpoint.pk, **hint)
+    assert (hinted.next_source, hinted.next_run_at) == ("server-asked", hinted.server_wait_until)
+    services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+    (manual,) = claim()
+    assert manual.source == "manual"
+
+
+def test_success_ends_what_the_server_asked_for_and_a_failure_does_not(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=10_000)
+    settle(worker="w1", results=[result_of(claim()[0], **BUSY)])
+    waits = []
+    for outcome in (FAILURE, {**FAILURE, "status_code": None}, {}):
+        services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+        settle(worker="w1", results=[result_of(claim()[0], **outcome)])
+        endpoint.refresh_from_db()
+        waits.append(endpoint.server_wait_until is not None)
+    assert waits == [True, True, False]
+    assert (endpoint.server_wait_since, endpoint.server_wait_reason) == (None, None)
+    assert endpoint.next_source == "baseline-interval"
+
+
+def test_rate_limit_that_a_success_used_up_puts_the_next_run_off(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=10_000)
+    (claimed,) = claim()
+    result = result_of(claimed, wait_headers=(("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "90")))
+    settle(worker="w1", results=[result])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_run_at, endpoint.failure_count) == (result.finished_at + timedelta(seconds=90), 0)
+
+
+def test_wait_counts_from_the_answer_where_its_result_was_kept_for_long(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000)
+    (claimed,) = claim()
+    result = replace(result_of(claimed, **BUSY), finished_at=claimed.claimed_at - timedelta(minutes=5))
+    settle(worker="w1", results=[result])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_source, endpoint.server_wait_until) == ("baseline-interval", None)
+
+
+def test_streak_of_failures_is_dated_by_the_slot_of_its_first_run(make_due: MakeDue) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000)
+    first = endpoint.next_slot_at
+    seen = []
+    for outcome in ({**FAILURE, "blame": Blame.LOCAL}, FAILURE, FAILURE, {}):
+        services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+        (claimed,) = claim()
+        settle(worker="w1", results=[result_of(claimed, **outcome)])
+        endpoint.refresh_from_db()
+        seen.append((claimed.slot_at, endpoint.failing_since))
+    assert first is not None
+    assert [since for _, since in seen] == [None, seen[1][0], seen[1][0], None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "retried"),
+    [
+        ({"status_code": None, "error_kind": ErrorKind.TIMEOUT}, True),
+        ({"status_code": None, "error_kind": ErrorKind.CONNECT_FAILED}, True),
+        ({"status_code": None, "error_kind": ErrorKind.TLS_FAILED}, True),
+        ({"status_code": None, "error_kind": ErrorKind.DNS_FAILED, "blame": Blame.LOCAL}, True),
+        ({"status_code": None, "error_kind": ErrorKind.RESPONSE_TOO_LARGE}, True),
+        ({"status_code": 200, "error_kind": ErrorKind.ASSERTION_FAILED}, True),
+        ({"status_code": 302}, True),
+        *(({"status_code": status}, True) for status in (408, 425, 429, 500, 501, 502, 503, 504, 599)),
+        *(({"status_code": status}, False) for status in (400, 401, 403, 404, 409, 410, 413, 422, 600)),
+        ({"status_code": 403, "wait_headers": (("retry-after", "9"),)}, True),
+        ({"status_code": 413, "wait_headers": (("retry-after", "9"),)}, True),
+        ({"status_code": 403, "wait_headers": (("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "9"))}, True),
+        ({"status_code": 404, "wait_headers": (("retry-after", "9"),)}, False),
+        ({"status_code": None, "error_kind": ErrorKind.DESTINATION_NOT_ALLOWED, "blame": Blame.POLICY}, False),
+        ({"status_code": None, "error_kind": ErrorKind.SECRET_UNAVAILABLE, "blame": Blame.POLICY}, False),
+    ],
+    ids=str,
+)
+def test_failures_are_retried_as_the_table_in_the_documents_says(
+    make_due: MakeDue, fields: dict[str, Any], retried: bool
+) -> None:
+    endpoint = make_due(baseline_interval_ms=600_000, retry_limit=2)
+    settle(worker="w1", results=[result_of(claim()[0], **{**FAILURE, **fields})])
+    endpoint.refresh_from_db()
+    assert (endpoint.next_source == "retry") is retried
 
 
 def test_answer_that_a_retry_cannot_change_is_not_retried(make_due: MakeDue) -> None:

@@ -90,13 +90,43 @@ BY_HAND: dict[str, tuple[Scenario, list[str]]] = {
         scenario(every(1, outcome={"duration_ms": 150_000}), duration="8m"),
         minutes(1, 4, 7),
     ),
-    "failures double the wait, success ends it": (
-        scenario(every(1, outcome={"pattern": "fail*3 ok*50"}), duration="18m"),
-        minutes(1, 3, 7, 15, 16, 17),
+    "failures leave the interval alone": (
+        scenario(every(1, outcome={"pattern": "fail*5 ok*50"}), duration="8m"),
+        minutes(1, 2, 3, 4, 5, 6, 7),
+    ),
+    "the wait doubles with the time failing up to the bound on recovery, success ends it": (
+        scenario(
+            every(1, recovery_check_ms=6 * MINUTE_MS, outcome={"pattern": "fail*5 ok*50"}),
+            duration="23m",
+        ),
+        minutes(1, 2, 4, 8, 14, 20, 21, 22),
     ),
     "failures wait no longer than the maximum": (
-        scenario(every(1, max_interval_ms=3 * MINUTE_MS, outcome={"pattern": "fail*4 ok*50"}), duration="13m"),
-        minutes(1, 3, 6, 9, 12),
+        scenario(
+            every(
+                1,
+                max_interval_ms=3 * MINUTE_MS,
+                recovery_check_ms=60 * MINUTE_MS,
+                outcome={"pattern": "fail*4 ok*50"},
+            ),
+            duration="13m",
+        ),
+        minutes(1, 2, 4, 7, 10, 11, 12),
+    ),
+    "the server is left alone as long as it asks, with no retries too": (
+        scenario(
+            every(2, outcome={"pattern": "fail ok*50", "failure": {"status_code": 429, "retry_after": "690"}}),
+            duration="17m",
+        ),
+        ["2:00", "13:30.1", "14:00", "16:00"],
+    ),
+    "a cron slot that the server puts off is late and not left out": (
+        scenario(
+            cron(
+                "*/20 * * * *", outcome={"pattern": "fail ok*9", "failure": {"status_code": 503, "retry_after": "1500"}}
+            ),
+        ),
+        ["20:00", "45:0.1"],
     ),
     "retries wait as the server asks": (
         scenario(
@@ -113,7 +143,7 @@ BY_HAND: dict[str, tuple[Scenario, list[str]]] = {
         scenario(
             every(10, retry_limit=2, outcome={"pattern": "fail ok*9", "failure": {"status_code": 404}}), duration="45m"
         ),
-        minutes(10, 30, 40),
+        minutes(10, 20, 30, 40),
     ),
     "an interval hint counts from the last start and ends": (
         scenario(
@@ -198,7 +228,7 @@ BY_HAND: dict[str, tuple[Scenario, list[str]]] = {
     ),
     "a reset of failures starts the grid anew": (
         scenario(every(10, outcome={"pattern": "fail*2 ok*9"}), events=[event("+13m", "reset_failures")]),
-        minutes(10, 23, 43, 53),
+        minutes(10, 23, 33, 43, 53),
     ),
     "an outage ends in one late run": (
         scenario(every(10), outages=[{"from": "+15m", "to": "+43m"}]),

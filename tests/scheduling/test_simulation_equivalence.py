@@ -47,6 +47,7 @@ BASELINES: dict[str, dict[str, Any]] = {
         "baseline_interval_ms": 120_000,
         "min_interval_ms": 60_000,
         "max_interval_ms": 600_000,
+        "recovery_check_ms": 480_000,
         "retry_limit": 2,
     },
     "cron": {"baseline_cron": "*/7 * * * *", "retry_limit": 1},
@@ -126,7 +127,7 @@ class Mirror:
     def settled(self, run: SimulatedRun, outcome: Outcome) -> None:
         self.clock.stand(run.finished_at)
         assert self.claim is not None
-        fields: dict[str, Any] = {} if outcome.ok else FAILURE
+        fields: dict[str, Any] = {} if outcome.ok else {**FAILURE, "wait_headers": outcome.wait_headers}
         result = replace(result_of(self.claim, **fields), started_at=run.started_at, finished_at=run.finished_at)
         settled = settle(worker=WORKER, results=[result])
         assert settled.accepted
@@ -146,9 +147,12 @@ class Mirror:
         assert asdict(self.stage.row("a")) == asdict(read_row(self.endpoint_id)), self.steps[-5:]
 
 
+@pytest.mark.parametrize("retry_after", [None, "240"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_simulated_steps_leave_the_row_that_the_real_ones_leave(baseline: str, seed: int) -> None:
+def test_simulated_steps_leave_the_row_that_the_real_ones_leave(
+    baseline: str, seed: int, retry_after: str | None
+) -> None:
     columns = BASELINES[baseline]
     endpoint_id = UUID(int=seed + 1)
     with own_clock() as clock:

@@ -197,22 +197,31 @@ def test_slots_before_a_hint_came_in_the_call_count_and_those_after_do_not(day: 
 
 
 def test_slots_that_a_back_off_passes_over_are_none(clock: ShiftedClock) -> None:
-    day = Day(clock, **INTERVAL)
-    claim = day.claim(5)
-    day.settle(claim, 5.1, **FAILURE)
-    assert day.told(15) == (0, None)
+    day = Day(clock, **INTERVAL, recovery_check_ms=1_200_000)
+    for minute in (5, 10):
+        day.settle(day.claim(minute), minute + 0.1, **FAILURE)
     assert day.told(20) == (0, None)
+    assert day.told(25) == (0, None)
 
 
 def test_retry_that_ends_a_back_off_leaves_its_slots_uncounted(clock: ShiftedClock) -> None:
-    day = Day(clock, **INTERVAL, retry_limit=1)
-    claim = day.claim(5)
-    day.settle(claim, 5.1, **FAILURE)
-    retry = day.claim(6)
+    day = Day(clock, **INTERVAL, recovery_check_ms=1_200_000, retry_limit=1)
+    for minute in (5, 6, 10):
+        day.settle(day.claim(minute), minute + 0.1, **FAILURE)
+    retry = day.claim(11)
     assert retry.attempt == 2
     day.settle(retry, 22)
-    # The back-off would have waited for 12:15; from then on the call is what kept the slots from being called.
-    assert day.told(25) == (2, "long_call")
+    # The back-off would have waited for 12:20; from then on the call is what kept the slots from being called.
+    assert day.told(25) == (1, "long_call")
+
+
+@pytest.mark.parametrize("answer", [{"retry-after": "720"}, {"ratelimit-remaining": "0", "ratelimit-reset": "720"}])
+def test_slots_while_the_server_had_asked_to_wait(day: Day, answer: dict[str, str]) -> None:
+    day.settle(day.claim(5), 5.1, **{**FAILURE, "status_code": 429, "wait_headers": tuple(answer.items())})
+    day.now(11)
+    replan([day.endpoint.pk])
+    assert day.told(17.2) == (1, "server_asked")
+    assert day.told(20) == (0, None)
 
 
 @pytest.mark.parametrize("what", ["endpoint", "job"])

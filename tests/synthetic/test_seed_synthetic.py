@@ -40,6 +40,7 @@ def test_both_jobs_belong_to_the_first_operator_and_run_within_half_a_minute() -
         assert (endpoint.next_run_at - endpoint.created_at).total_seconds() * 1000 <= HALF_A_MINUTE_MS
         assert endpoint.retry_limit == 0
         assert endpoint.max_interval_ms is not None
+        assert (endpoint.recovery_check_ms is not None) is (endpoint.name == "flaky")
 
 
 def test_addresses_are_the_one_exception_of_the_egress_policy() -> None:

@@ -10,8 +10,7 @@ from accounts.models import User
 from jobs.authoring import create_job, edit_endpoint
 from jobs.models import Endpoint, Job, PlannerMode
 
-# The first call comes one interval after the creation, so these show runs within the first minute. A failing
-# endpoint backs off from its interval to its maximum.
+# The first call comes one interval after the creation, so these show runs within the first minute.
 _COMMON = {"planner_mode": PlannerMode.OFF, "retry_limit": 0, "timeout_ms": 10_000}
 SYNTHETIC_JOBS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     "Synthetic: Core": (
@@ -32,7 +31,12 @@ SYNTHETIC_JOBS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
         "Calls a route that takes 5 s and one that fails in 30 % of the calls, to show delays, failures and back-off.",
         (
             {"name": "slow", "baseline_interval_ms": 30_000, "max_interval_ms": 120_000},
-            {"name": "flaky", "baseline_interval_ms": 15_000, "max_interval_ms": 120_000},
+            {
+                "name": "flaky",
+                "baseline_interval_ms": 15_000,
+                "max_interval_ms": 120_000,
+                "recovery_check_ms": 120_000,
+            },
         ),
     ),
 }

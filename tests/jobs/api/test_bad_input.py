@@ -148,6 +148,9 @@ BAD_ENDPOINTS: list[tuple[dict[str, Any], str, str]] = [
     ({"minIntervalMs": 120_000}, "bounds", "baselineIntervalMs"),
     ({"maxIntervalMs": 30_000}, "bounds", "baselineIntervalMs"),
     ({"minIntervalMs": 50_000, "maxIntervalMs": 40_000}, "bounds", "minIntervalMs"),
+    ({"recoveryCheckMs": 999}, "out_of_range", "recoveryCheckMs"),
+    ({"recoveryCheckMs": 30_000}, "bounds", "recoveryCheckMs"),
+    ({"recoveryCheckMs": 366 * 86_400_000 + 1}, "out_of_range", "recoveryCheckMs"),
     ({"retryLimit": 11}, "out_of_range", "retryLimit"),
     ({"misfireGraceMs": -1}, "out_of_range", "misfireGraceMs"),
     ({"misfireGraceMs": 2**63}, "out_of_range", "misfireGraceMs"),
@@ -160,6 +163,8 @@ BAD_ENDPOINTS: list[tuple[dict[str, Any], str, str]] = [
     ({"id": "x"}, "read_only", "id"),
     ({"nextRunAt": "2030-01-01T00:00:00Z"}, "read_only", "nextRunAt"),
     ({"failureCount": 0}, "read_only", "failureCount"),
+    ({"serverWaitUntil": None}, "read_only", "serverWaitUntil"),
+    ({"failingSince": None}, "read_only", "failingSince"),
     ({"pausedUntil": None}, "read_only", "pausedUntil"),
     ({"status": "paused"}, "read_only", "status"),
 ]

@@ -31,6 +31,7 @@ FULL: dict[str, Any] = {
     "jitterMs": 100,
     "minIntervalMs": 10_000,
     "maxIntervalMs": 3_600_000,
+    "recoveryCheckMs": 1_800_000,
     "retryLimit": 2,
     "misfireGraceMs": 60_000,
     "onWorkerLoss": "skip",
@@ -49,6 +50,16 @@ def create(api: Api, path: str, **values: Any) -> dict[str, Any]:
         path, {"name": "Ping", "url": "https://example.com/", "baselineIntervalMs": 3_600_000, **values}, 201
     )
     return endpoint
+
+
+def test_bound_on_recovery_may_not_be_less_than_the_interval_that_stands(api: Api, path: str) -> None:
+    made = create(api, path, recoveryCheckMs=3_600_000)
+    assert (made["recoveryCheckMs"], made["failingSince"], made["serverWaitUntil"]) == (3_600_000, None, None)
+    status, body = api.send("PATCH", f"{path}/{made['id']}", {"baselineIntervalMs": 7_200_000})
+    assert (status, body["errors"][0]["field"]) == (400, "recoveryCheckMs")
+    assert "7200000 ms" in body["errors"][0]["message"]
+    status, body = api.send("PATCH", f"{path}/{made['id']}", {"baselineIntervalMs": 7_200_000, "recoveryCheckMs": None})
+    assert (status, body["recoveryCheckMs"]) == (200, None)
 
 
 def test_every_field_comes_back_as_given_but_for_secrets(api: Api, path: str) -> None:

@@ -25,6 +25,7 @@ FIELDS = [
         "jitterMs",
         "minIntervalMs",
         "maxIntervalMs",
+        "recoveryCheckMs",
         "retryLimit",
         "misfireGraceMs",
         "onWorkerLoss",

@@ -77,7 +77,7 @@ def store_runs(endpoint: Endpoint, runs: list[PlayedRun]) -> None:
                 received_at=run.finished_at,
                 body=run.body,
                 sha256=sha256(run.body.encode()).hexdigest(),
-                headers={} if run.retry_after is None else {"retry-after": run.retry_after},
+                headers=dict(run.headers),
             )
 
 

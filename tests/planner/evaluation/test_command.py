@@ -80,18 +80,18 @@ def test_without_a_planner_both_sides_are_alike() -> None:
 
 def test_model_is_asked_through_the_real_client(model_server: ModelServer, settings: Any) -> None:
     use_model(settings, model_server)
-    model_server.decide(answering(POLICIES["ratelimit"]))
-    text = evaluated("ratelimit", "--planner", "model")
-    assert "by model because rate limited" in text
+    model_server.decide(answering(POLICIES["volume"]))
+    text = evaluated("volume", "--planner", "model")
+    assert "by model because" in text
     assert f"Analyses: {len(model_server.received)}" in text
-    report = json.loads(evaluated("ratelimit", "--planner", "model", "--json"))
+    report = json.loads(evaluated("volume", "--planner", "model", "--json"))
     assert {session["status"] for session in report["sessions"]} == {"completed"}
 
 
 def test_rules_and_model_can_plan_together(model_server: ModelServer, settings: Any) -> None:
     use_model(settings, model_server)
-    text = evaluated("ratelimit", "--planner", "both")
-    assert "by heuristic retry_after because" in text
+    text = evaluated("volume", "--planner", "both")
+    assert "by rule" in text
     count = len(model_server.received)
     assert f"Analyses: {count}, {count} completed" in text
 

@@ -59,10 +59,10 @@ def wants(wish: Wish, speaker: Speaker = Speaker.MODEL, **how: Any) -> Callable[
     return lambda desk: desk.file("a", wish, speaker=speaker, **how)
 
 
-def rests(minutes: int) -> Callable[[Desk], Judged]:
+def rests(minutes: int, speaker: Speaker = Speaker.MODEL) -> Callable[[Desk], Judged]:
     def ask(desk: Desk) -> Judged:
         until = desk.now + timedelta(minutes=minutes)
-        return desk.file("a", PauseUntil(until=until, reason="rest"), speaker=Speaker.MODEL)
+        return desk.file("a", PauseUntil(until=until, reason="rest"), speaker=speaker)
 
     return ask
 
@@ -124,6 +124,15 @@ def test_pauses_of_the_week_are_counted() -> None:
     played(asks, long)
     assert asks.verdicts == ["applied", "applied", "refused"]
     assert "48 h within a week" in asks.judged[2].why
+
+
+def test_pauses_of_a_rule_are_neither_limited_nor_counted() -> None:
+    long = replace(world(), minutes=4 * 24 * 60)
+    day = 24 * 60
+    ruled = rests(day, Speaker.RULE)
+    asks = Asks(at_15=ruled, at_1456=ruled, at_2898=ruled, at_4340=rests(day))
+    played(asks, long)
+    assert asks.verdicts == ["applied"] * 4
 
 
 def test_hint_of_a_person_is_not_replaced() -> None:

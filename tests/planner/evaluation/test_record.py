@@ -31,7 +31,7 @@ def read(endpoint: Endpoint, minutes: float = WORLD.minutes) -> Played:
 
 
 def facts(run: PlayedRun) -> tuple[object, ...]:
-    return run.started_at, run.finished_at, run.ok, run.status_code, run.error_kind, run.body, run.retry_after
+    return run.started_at, run.finished_at, run.ok, run.status_code, run.error_kind, run.body, run.headers
 
 
 def test_record_played_without_a_planner_is_the_record() -> None:

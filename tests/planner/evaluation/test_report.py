@@ -26,11 +26,11 @@ def world(*spells: Spell) -> World:
 @pytest.mark.parametrize(
     ("spell", "expected", "words"),
     [
-        # Runs at 10, 20 (fails), 40 (fails), 80, ...
-        (Spell("a", "down", 20, 45), (0, 60), "seen 0 ms, over 1 h"),
-        (Spell("a", "down", 15, 45), (5, 65), "seen 5 min, over 1 h 5 min"),
-        (Spell("a", "down", 15, 30), (5, 65), "seen 5 min, over 1 h 5 min"),
-        (Spell("a", "down", 21, 39), (None, None), "not seen"),
+        # Runs at 10, 20 (fails), 30 (fails), 40 (fails), 50, ...
+        (Spell("a", "down", 20, 45), (0, 30), "seen 0 ms, over 30 min"),
+        (Spell("a", "down", 15, 45), (5, 35), "seen 5 min, over 35 min"),
+        (Spell("a", "down", 15, 30), (5, 35), "seen 5 min, over 35 min"),
+        (Spell("a", "down", 21, 29), (None, None), "not seen"),
         (Spell("a", "called", 90, 119, shows=lambda run: run.ok), (0, None), "seen 0 ms, never over"),
     ],
 )
