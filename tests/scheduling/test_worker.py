@@ -79,19 +79,37 @@ def test_request_carries_the_identity_of_its_delivery(make_due: MakeDue, worker:
     ]
 
 
-def test_failures_back_off_and_success_ends_the_streak(make_due: MakeDue, worker: Worker, target: HttpTarget) -> None:
+def test_failures_leave_the_interval_alone_and_success_ends_the_streak(
+    make_due: MakeDue, worker: Worker, target: HttpTarget
+) -> None:
     endpoint = make_due(target.route("/flaky", in_turn(Reply(500), Reply(200))), baseline_interval_ms=60_000)
     slot = endpoint.next_slot_at
     assert slot is not None
     worker.run_once()
     endpoint.refresh_from_db()
-    assert endpoint.failure_count == 1
-    assert endpoint.next_slot_at == slot + timedelta(minutes=2)
+    assert (endpoint.failure_count, endpoint.failing_since) == (1, slot)
+    assert endpoint.next_slot_at == slot + timedelta(minutes=1)
 
     move_due(endpoint, slot + timedelta(milliseconds=1))
     worker.run_once()
     endpoint.refresh_from_db()
-    assert endpoint.failure_count == 0
+    assert (endpoint.failure_count, endpoint.failing_since) == (0, None)
+
+
+def test_failures_back_off_where_the_owner_lets_recovery_wait(
+    make_due: MakeDue, worker: Worker, target: HttpTarget
+) -> None:
+    endpoint = make_due(
+        target.route("/flaky", Reply(500)), baseline_interval_ms=60_000, recovery_check_ms=3_600_000, retry_limit=0
+    )
+    slot = endpoint.next_slot_at
+    assert slot is not None
+    since = slot - timedelta(minutes=3)
+    Endpoint.objects.update(failure_count=90, failing_since=since)
+    worker.run_once()
+    endpoint.refresh_from_db()
+    assert (endpoint.failing_since, endpoint.next_slot_at) == (since, slot + timedelta(minutes=4))
+    assert endpoint.next_decision["candidates"][0]["note"] == "backed off from 1 min"
 
 
 def test_private_target_is_refused_without_dialling(make_due: MakeDue, worker: Worker) -> None:
