@@ -18,7 +18,7 @@ from jobs.written import text_of, written
 from scheduling.cron.cadence import CronError, check_timezone, parse_cadence
 from scheduling.egress.policy import EgressPolicy
 from scheduling.egress.targets import Target, TargetError, read_target
-from scheduling.exchange.criteria import CriteriaError, parse_success_criteria
+from scheduling.exchange.criteria import MAX_ASSERTIONS, CriteriaError, parse_success_criteria
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_URL_LENGTH = 2048
@@ -160,8 +160,9 @@ def _joint_faults(
         words = f"Give at least the interval, {interval_ms} ms, or null for just that; retries come sooner."
         faults.append(Fault("recovery_check_ms", "bounds", words))
     cron_changed = any(name in changed for name in ("baseline_cron", "timezone"))
-    if failed.isdisjoint(("baseline_cron", "timezone")) and cron_changed and merged["baseline_cron"] is not None:
-        faults += _cadence_faults(merged["baseline_cron"], merged["timezone"])
+    if "baseline_cron" not in failed and cron_changed and merged["baseline_cron"] is not None:
+        # The expression is judged without its zone where that one is faulty.
+        faults += _cadence_faults(merged["baseline_cron"], "UTC" if "timezone" in failed else merged["timezone"])
     starts_at, ends_at, once_at = merged["starts_at"], merged["ends_at"], merged["run_once_at"]
     window_known = failed.isdisjoint(("starts_at", "ends_at"))
     if window_known and starts_at is not None and ends_at is not None and starts_at >= ends_at:
@@ -316,11 +317,26 @@ def _success_criteria(field: str, value: object) -> dict[str, object] | None:
     check_storable(field, value)
     _check_size(field, value)
     try:
-        criteria = parse_success_criteria(value)
+        return parse_success_criteria(value).to_json()
     except CriteriaError as error:
-        path = f"{field}.{error.field}" if error.field else field
-        raise InvalidInputError(Fault(path, "invalid_criteria", error.message)) from None
-    return criteria.to_json()
+        raise InvalidInputError(*_criteria_faults(field, value, error)) from None
+
+
+def _criteria_faults(field: str, value: object, first: CriteriaError) -> list[Fault]:
+    """The fault of each assertion and of the statuses; the reader of the criteria itself stops at the first."""
+    found = {first.field: first.message}
+    assertions = value.get("assertions") if isinstance(value, dict) else None
+    parts: list[tuple[str, object]] = []
+    if isinstance(value, dict) and "status" in value:
+        parts.append(("", {"status": value["status"]}))
+    if isinstance(assertions, list) and len(assertions) <= MAX_ASSERTIONS:
+        parts += [(f"assertions[{number}]", {"assertions": [part]}) for number, part in enumerate(assertions)]
+    for path, part in parts:
+        try:
+            parse_success_criteria(part)
+        except CriteriaError as error:
+            found.setdefault(error.field.replace("assertions[0]", path, 1) if path else error.field, error.message)
+    return [Fault(f"{field}.{path}" if path else field, "invalid_criteria", text) for path, text in found.items()]
 
 
 def _rules(field: str, value: object) -> object:

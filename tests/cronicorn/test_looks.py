@@ -19,6 +19,7 @@ __all__ = ["complaints", "page"]
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(180),  # each walks over many pages
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(CHROMIUM is None, reason="No Chromium was found: set CHROMIUM to its path."),
 ]
