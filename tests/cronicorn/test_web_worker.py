@@ -51,7 +51,7 @@ def _listens(port: int) -> bool:
 
 def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Sends bytes as they are; returns status, headers and body of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=50) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         data = b""
