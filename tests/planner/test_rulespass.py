@@ -5,9 +5,10 @@ from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from jobs import services as hints
 from jobs.models import Author, Endpoint, EndpointStatus, PlannerMode, RunStatus, WorkerHeartbeat
@@ -329,6 +330,23 @@ def test_a_row_that_somebody_keeps_locked_delays_no_other_endpoint_and_is_looked
     assert [record.facts["endpoint"] for record in caplog.records if record.message == "pass_failed"] == [kept.pk]
     assert Proposal.objects.get().endpoint == endpoint
     assert look() == 1
+
+
+def test_runs_are_looked_at_again_where_nothing_could_be_stored_for_a_reason_of_the_schema(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy_endpoint()
+
+    def refused(*_: object) -> None:
+        raise ProgrammingError("relation is missing") from psycopg.errors.UndefinedTable("relation is missing")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("planner.rules.rulespass._file", refused)
+        with pytest.raises(ProgrammingError):
+            look()
+    assert not Proposal.objects.exists()
+    assert look() == 1
+    assert Proposal.objects.exists()
 
 
 def test_a_pause_by_a_rule_lets_the_endpoint_rest() -> None:
