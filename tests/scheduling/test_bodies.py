@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from webencodings.labels import LABELS
 
 from scheduling.exchange.bodies import Unparsable, clean_str, clean_text, safe_json
 
@@ -213,3 +214,13 @@ def test_ordinary_json_survives_unchanged(value: Any) -> None:
 @given(st.text(max_size=200))
 def test_no_text_makes_the_parser_raise(text: str) -> None:
     safe_json(text)
+
+
+@pytest.mark.parametrize("label", sorted(LABELS))
+def test_every_label_of_the_standard_is_read_without_a_fault(label: str) -> None:
+    for raw in (b"abc\x80\xff\xa4\xa2{}\x1b$B", b"", bytes(range(256))):
+        for kind in ("text/plain", "application/json", "text/html"):
+            for truncated in (False, True):
+                clean = clean_text(raw, f"{kind}; charset={label}", truncated=truncated)
+                assert is_storable(clean.text)
+                assert "unknown_charset" not in clean.flags
