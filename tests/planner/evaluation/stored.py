@@ -92,7 +92,7 @@ class Filed:
 def store_state(endpoint: Endpoint, row: PlanRow, filed: list[Filed]) -> None:
     """What the planner and the governor know of the endpoint at one moment; `filed` is oldest first."""
     columns = asdict(row)
-    for name in ("id", "status", "job_status", "created_at", "lease_owner"):
+    for name in ("id", "status", "job_status", "created_at", "lease_owner", "uncalled"):
         del columns[name]
     for each in filed:
         entry = each.entry
