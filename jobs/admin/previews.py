@@ -35,6 +35,10 @@ def preview_slots(values: Mapping[str, str], now: datetime, current: Endpoint | 
         for name, typed in {column: field, **_WINDOW}.items():
             typing = name
             schedule[name] = typed.clean(values.get(name, ""))
+            if isinstance(typed, UtcField) and current is not None:
+                stored = getattr(current, name)
+                # The input shows no fractions of a second; what is not changed keeps them.
+                schedule[name] = schedule[name] if typed.has_changed(stored, values.get(name, "")) else stored
         cleaned = clean_schedule(schedule, now=now, current=current)
         slots = schedule_slots(cleaned, now=now, current=current)
     except ValidationError as error:
