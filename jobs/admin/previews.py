@@ -34,6 +34,10 @@ def preview_slots(values: Mapping[str, str], now: datetime, current: Endpoint | 
     for name, typed in {column: field, **_WINDOW}.items():
         try:
             schedule[name] = typed.clean(values.get(name, ""))
+            if isinstance(typed, UtcField) and current is not None:
+                stored = getattr(current, name)
+                # The input shows no fractions of a second; what is not changed keeps them.
+                schedule[name] = schedule[name] if typed.has_changed(stored, values.get(name, "")) else stored
         except ValidationError as error:
             schedule[name] = Unreadable(tuple(Fault(name, "invalid", message) for message in error.messages))
     try:

@@ -71,12 +71,17 @@ def _has_marks(field: CronField, spec: CronSpec) -> bool:
 
 
 def _round_follows_round(field: CronField, spec: CronSpec) -> bool:
-    """Whether the field goes through two rounds in a row: the minutes of one hour alone have no gap to the next."""
+    """Whether the field alone makes the gaps, over two rounds in a row.
+
+    The minutes of one hour alone have no gap to the next, and of two day fields neither makes the gaps by itself.
+    """
     if field is MINUTE:
         return any((hour + 1) % 24 in spec.hours for hour in spec.hours)
     if field is HOUR and spec.both_days and len(spec.weekdays) and not _has_marks(WEEKDAY, spec):
         return any((day + 1) % 7 in spec.weekdays for day in spec.weekdays)
-    return True
+    if field is DAY:
+        return len(spec.weekdays) == 7
+    return field is not WEEKDAY or len(spec.days) == 31
 
 
 def _values(field: CronField, spec: CronSpec) -> Sequence[int]:

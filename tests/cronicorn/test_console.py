@@ -616,6 +616,20 @@ def test_preview_of_an_edit_keeps_the_grid_that_the_edit_would_keep(cast: Cast) 
     assert signed_in(cast.bob).get("/jobs/endpoint/preview/", query).status_code == 404
 
 
+def test_preview_of_an_edit_keeps_the_fractions_of_a_stored_start_and_an_end_that_has_passed(cast: Cast) -> None:
+    start = datetime(2026, 1, 1, 6, 0, 2, 300_000, tzinfo=UTC)
+    job = make_job(cast.alice)
+    query = {"baseline_kind": "interval", "baseline_interval_ms": "5 min", "starts_at": "2026-01-01T06:00:02"}
+    anchored = make_endpoint(job, starts_at=start, anchor_at=start)
+    shown = signed_in(cast.alice).get("/jobs/endpoint/preview/", {**query, "endpoint": str(anchored.pk)}).json()
+    assert anchored.next_run_at is not None
+    assert shown["slots"][0]["at"] == anchored.next_run_at.isoformat()
+    ended = make_endpoint(job, starts_at=start, anchor_at=start, ends_at=start + timedelta(days=1))
+    query |= {"ends_at": "2026-01-02T06:00:02", "endpoint": str(ended.pk)}
+    shown = signed_in(cast.alice).get("/jobs/endpoint/preview/", query).json()
+    assert shown["slots"] == []
+
+
 def test_preview_in_the_form_warns_of_uneven_steps(cast: Cast) -> None:
     query = "baseline_kind=cron&baseline_cron=0 */7 * * *"
     answer = signed_in(cast.alice).get(f"/jobs/endpoint/preview/?{query}").json()

@@ -52,6 +52,8 @@ def test_step_that_does_not_divide_its_field_is_told_with_its_gaps(
         "*/45 9 * * *",  # once a day: no gap to the next hour
         "*/45 6,12,18 * * *",
         "0 */7 * * MON,THU",
+        "0 0 */2 * MON",  # the Mondays with an odd date
+        "0 0 1-7 * */3",
         "10-50/15 * * * *",  # a range that was meant to end
         "0 9-17/3 * * *",
         "0 0 * * MON-FRI/2",
