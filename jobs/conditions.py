@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -10,6 +11,11 @@ from dataclasses import dataclass
 from scheduling.exchange.jsonpath import MISSING, Path, compare, lookup
 
 SHOWN_LENGTH = 60
+# What it takes to say that an error rate is high: see `is_evident`.
+FEWEST_FAILURES = 3
+HIGHEST_BOUND = 0.1
+# Two-sided confidence of 99 %. At 1 % errors a call a minute this raises a rule of 5 % over 20 runs once in two months.
+_Z = 2.576
 
 _WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most", "!=": "not"}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -102,9 +108,24 @@ class FailingCondition:
         return "the last call failed" if self.runs == 1 else f"the last {self.runs} calls failed"
 
 
+def is_evident(failed: int, runs: int, value: float) -> bool:
+    """Whether so many failures of so many runs are evidence of an error rate of at least `value`, and not chance.
+
+    They are where there are 3 failures or more (or all runs failed), and the lower bound of the rate (Wilson 1927,
+    99 %) reaches `value`, or 10 % where `value` is higher: so much is never the noise of a healthy service.
+    """
+    rate, square = failed / runs, _Z * _Z
+    spread = _Z * math.sqrt(rate * (1 - rate) / runs + square / (4 * runs * runs))
+    lower = (rate + square / (2 * runs) - spread) / (1 + square / runs)
+    return failed >= min(FEWEST_FAILURES, runs) and lower >= min(value, HIGHEST_BOUND)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorRateCondition:
-    """The part of the latest `runs` runs that failed, 0 to 1, compares to `value`; with fewer runs it does not hold."""
+    """The part of the latest `runs` runs that failed, 0 to 1, compares to `value`; with fewer runs it does not hold.
+
+    `>` and `>=` need evidence (`is_evident`); the other operators compare the plain part.
+    """
 
     op: str
     value: float
@@ -117,6 +138,8 @@ class ErrorRateCondition:
         failed = sum(run.failed for run in runs[: self.runs])
         rate = failed / self.runs
         if not compare(rate, self.op, self.value):
+            return None
+        if self.op in (">", ">=") and not is_evident(failed, self.runs, self.value):
             return None
         against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
         return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
