@@ -5,18 +5,19 @@ both.
 """
 
 from collections import defaultdict
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 from planner.evaluation.history import History
 from planner.evaluation.world import World
+from planner.proposals.authors import at_endpoint, author_words, speaks_of_failures
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     MAX_PAUSE_PER_WEEK,
+    MAX_REASON,
     MINUTE_MS,
     WEEK,
     Bounded,
@@ -125,11 +126,15 @@ class Desk:
         key: str | None = None,
         own_only: bool = False,
         session: int | None = None,
-        from_sibling: bool = False,
+        from_sibling: str | None = None,
     ) -> Judged:
         """Judges a wish and, where the endpoint's mode says so, carries it out."""
+        if from_sibling is not None:
+            wish = wish.model_copy(update={"reason": at_endpoint(wish.reason, from_sibling, MAX_REASON)})
         now, standing = self.now, self._standing(endpoint, wish)
-        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
+        judged = judge(
+            wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling is not None
+        )
         if judged.verdict is Verdict.NOTHING:
             return judged
         if judged.renews and judged.bounded is not None:
@@ -190,7 +195,8 @@ class Desk:
             oneshot=advised.oneshot,
             pause=advised.pause,
             bounds=self.bounds(endpoint),
-            next_run_at=self._unpaused_run_at(row, self.now) if isinstance(wish, PauseUntil) else None,
+            next_run_at=self._run_at_without(row, "paused_until") if isinstance(wish, PauseUntil) else None,
+            backed_off_until=self._backed_off_until(endpoint, row),
         )
 
     def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
@@ -257,11 +263,20 @@ class Desk:
                 total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
         return total
 
-    def _unpaused_run_at(self, row: PlanRow, now: datetime) -> datetime | None:
-        free = copy(row)
-        free.paused_until = None
-        facts = facts_of(free, now, unclaimed=row.lease_owner is None, hint_floor_ms=self.world.hint_floor_ms)
-        return plan_next_run(facts, now).run_at
+    def _backed_off_until(self, endpoint: str, row: PlanRow) -> datetime | None:
+        if not row.failure_count or row.baseline_interval_ms is None:
+            return None
+        if speaks_of_failures(self.world.by_name[endpoint].description):
+            return None
+        advice = ("paused_until", "ai_hint_interval_ms", "ai_hint_next_run_at", "manual_run_at", "retry_at")
+        return self._run_at_without(row, *advice)
+
+    def _run_at_without(self, row: PlanRow, *names: str) -> datetime | None:
+        """When it would run without these columns."""
+        nothing: dict[str, Any] = dict.fromkeys(names)
+        free = replace(row, **nothing)
+        facts = facts_of(free, self.now, unclaimed=row.lease_owner is None, hint_floor_ms=self.world.hint_floor_ms)
+        return plan_next_run(facts, self.now).run_at
 
     def _carry_out(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
         wish, endpoint, now = bounded.wish, entry.endpoint, self.now
@@ -279,16 +294,20 @@ class Desk:
             entry.replaced_ms = self.stage.row(endpoint).ai_hint_interval_ms
             self._end(endpoint, type(wish), "superseded")
             if isinstance(wish, ProposeInterval):
-                change = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                change = self._interval_hint(entry, wish)
                 entry.until = now + timedelta(minutes=wish.ttl_minutes)
             elif isinstance(wish, ProposeNextTime):
                 # Rounded up, so that it is not sooner than what was bounded.
                 in_ms = -((now - wish.next_run_at) // _MILLISECOND)
-                change = changes.SetOneShotHint(in_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                change = changes.SetOneShotHint(
+                    in_ms, wish.ttl_minutes * MINUTE_MS, wish.reason, author_words=self._author(entry)
+                )
                 entry.until = now + timedelta(minutes=wish.ttl_minutes)
             else:
                 assert isinstance(wish, PauseUntil)
-                change = changes.Pause(wish.until, wish.reason) if wish.until is not None else changes.Resume()
+                change = changes.Resume()
+                if wish.until is not None:
+                    change = changes.Pause(wish.until, wish.reason, "planner", self._author(entry))
                 entry.until = wish.until
             self._latest[endpoint, type(wish)] = entry
         self.stage.change(endpoint, change)
@@ -299,8 +318,20 @@ class Desk:
         entry = (self._shadows if in_shadow else self._latest)[endpoint, ProposeInterval]
         entry.until, entry.renewals = self.now + timedelta(minutes=wish.ttl_minutes), entry.renewals + 1
         if not in_shadow:
-            hint = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
-            self.stage.change(endpoint, hint)
+            self.stage.change(endpoint, self._interval_hint(entry, wish))
+
+    def _interval_hint(self, entry: Entry, wish: ProposeInterval) -> changes.SetIntervalHint:
+        ttl_ms, author = wish.ttl_minutes * MINUTE_MS, self._author(entry)
+        return changes.SetIntervalHint(wish.interval_ms, ttl_ms, wish.reason, author_words=author)
+
+    def _author(self, entry: Entry) -> str:
+        """Who asked, in words; the key of a sibling's rule begins with that endpoint's name."""
+        key, of_endpoint = entry.key, None
+        sibling = next((each.name for each in self.world.siblings(entry.endpoint) if _is_of(key, each.name)), None)
+        if key is not None and sibling is not None:
+            key, of_endpoint = key.removeprefix(f"{sibling}:"), sibling
+        as_asked = speaks_of_failures(self.world.by_name[entry.endpoint].description)
+        return author_words(entry.speaker, key, of_endpoint=of_endpoint, as_asked=as_asked)
 
     def _follow(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
         """Notes on a shadow, and on the shadows it ends, what would have come of it."""
@@ -342,6 +373,10 @@ class Desk:
         alike = takewhile(lambda earlier: earlier.verdict is entry.verdict and earlier.at > since, said)
         interval_ms = getattr(entry.wish, "interval_ms", None)
         return any(getattr(earlier.wish, "interval_ms", None) == interval_ms for earlier in alike)
+
+
+def _is_of(key: str | None, name: str) -> bool:
+    return key is not None and key.startswith(f"{name}:")
 
 
 def _word(entry: Entry, until: datetime) -> InForce:

@@ -49,7 +49,10 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 def _iso_8601(value: object) -> object:
-    """A text in ISO 8601 with an offset as an instant. Raises ValueError. Digits alone are refused: seconds and milliseconds cannot be told apart."""
+    """A text in ISO 8601 with an offset as an instant. Raises ValueError.
+
+    Digits alone are refused: seconds and milliseconds cannot be told apart.
+    """
     if isinstance(value, datetime) or value is None:
         return value
     if isinstance(value, str) and _INSTANT.fullmatch(value):

@@ -13,7 +13,7 @@ from scheduling.cron.cadence import parse_cadence
 from scheduling.exchange.outcome import Blame, Outcome
 from scheduling.plan.backoff import parse_retry_after, retry_delay_ms, stable_jitter
 from scheduling.plan.decision import Decision, Source
-from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import PERSON, PLANNER, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.tardiness import Tardy, judge_tardiness
 
 OVERDUE_SOURCES = frozenset(
@@ -50,11 +50,16 @@ class PlanRow:
     ai_hint_interval_expires_at: datetime | None
     ai_hint_interval_reason: str | None
     ai_hint_interval_set_by: str | None
+    ai_hint_interval_author: str | None
     ai_hint_next_run_at: datetime | None
     ai_hint_next_run_expires_at: datetime | None
     ai_hint_next_run_reason: str | None
+    ai_hint_next_run_set_by: str | None
+    ai_hint_next_run_author: str | None
     paused_until: datetime | None
     pause_reason: str | None
+    paused_by: str | None
+    pause_author: str | None
     last_slot_at: datetime | None
     last_started_at: datetime | None
     failure_count: int
@@ -83,12 +88,14 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
             expires_at=row.ai_hint_interval_expires_at,
             reason=row.ai_hint_interval_reason or "",
             by_person=row.ai_hint_interval_set_by == "user",
+            author=row.ai_hint_interval_author or PLANNER,
         )
     if row.ai_hint_next_run_at is not None:
         oneshot_hint = OneShotHint(
             at=row.ai_hint_next_run_at,
             expires_at=row.ai_hint_next_run_expires_at,
             reason=row.ai_hint_next_run_reason or "",
+            author=PERSON if row.ai_hint_next_run_set_by == "user" else row.ai_hint_next_run_author or PLANNER,
         )
     if row.retry_at is not None and row.retry_slot_at is not None and row.retry_attempt is not None:
         retry = Retry(
@@ -118,10 +125,18 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         oneshot_hint=oneshot_hint,
         paused_until=row.paused_until,
         pause_reason=row.pause_reason or "",
+        pause_author=_pause_author(row),
         retry=retry,
         manual_run_at=row.manual_run_at,
         overdue=overdue,
     )
+
+
+def _pause_author(row: PlanRow) -> str:
+    """Who paused, in words; "" is the scheduler itself, and nobody."""
+    if row.paused_by == "user":
+        return PERSON
+    return row.pause_author or PLANNER if row.paused_by == "planner" else ""
 
 
 def _blocked(row: PlanRow) -> str | None:
@@ -168,6 +183,7 @@ def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | Non
         source == Source.PAUSED and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
     ):
         row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+        row.ai_hint_next_run_set_by = None
     return tardy
 
 
@@ -231,6 +247,7 @@ def apply_loss(row: PlanRow, *, slot_at: datetime | None, attempt: int, skip: bo
     if row.loss_count >= LOSSES_THAT_PAUSE:
         row.paused_until = max(now + SYSTEM_PAUSE, row.paused_until or now)
         row.pause_reason = f"its worker was lost {row.loss_count} times in a row"
+        row.paused_by = "system"
         return Consequence.PAUSE
     if slot_at is None or skip:
         return Consequence.SKIP
