@@ -64,6 +64,17 @@ class PathCondition:
             return f"{name} contains {_shown(self.value)}"
         return f"{name} is {_shown(actual)}{_against(self.op, self.value)}"
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        name = self.path.removeprefix("$").removeprefix(".") or "the body"
+        actual = lookup(runs[0].document, self.steps)
+        if self.op == "exists":
+            return f"{name} {'is there' if actual is not MISSING else 'is missing'}"
+        if self.op == "contains":
+            return f"{name} is looked at for {_shown(self.value)}"
+        is_now = "is missing" if actual is MISSING else f"is {_shown(actual)}"
+        return f"{name} {is_now}{_awaited(self.op, _shown(self.value))}"
+
 
 @dataclass(frozen=True, slots=True)
 class StatusCondition:
@@ -78,6 +89,11 @@ class StatusCondition:
         if status is None or not compare(status, self.op, self.value):
             return None
         return f"the status is {status}{_against(self.op, self.value)}"
+
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        status = "missing" if runs[0].status_code is None else str(runs[0].status_code)
+        return f"the status is {status}{_awaited(self.op, _shown(self.value))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,11 @@ class DurationCondition:
             return None
         return f"the call took {round(duration)} ms{_against(self.op, self.value)}"
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        took = "has no duration" if runs[0].duration_ms is None else f"took {round(runs[0].duration_ms)} ms"
+        return f"the call {took}{_awaited(self.op, _shown(self.value))}"
+
 
 @dataclass(frozen=True, slots=True)
 class FailingCondition:
@@ -106,6 +127,11 @@ class FailingCondition:
         if len(runs) < self.runs or not all(run.failed for run in runs[: self.runs]):
             return None
         return "the last call failed" if self.runs == 1 else f"the last {self.runs} calls failed"
+
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        failed = next((number for number, run in enumerate(runs) if not run.failed), len(runs))
+        return f"the last {failed} calls failed, waiting for {self.runs}"
 
 
 def is_evident(failed: int, runs: int, value: float) -> bool:
@@ -144,6 +170,13 @@ class ErrorRateCondition:
         against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
         return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        seen = runs[: self.runs]
+        failed = sum(run.failed for run in seen)
+        rate = f"{failed} of the last {len(seen)} calls failed ({_percent(failed / max(len(seen), 1))})"
+        return f"{rate}{_awaited(self.op, _percent(self.value))} over {self.runs} runs"
+
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCondition:
@@ -158,6 +191,11 @@ class UnchangedCondition:
             return None
         return f"the response was the same for {self.runs} runs"
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        same = next((number for number, run in enumerate(runs) if run.digest != runs[0].digest), len(runs))
+        return f"the response was the same for {same} runs, waiting for {self.runs}"
+
 
 @dataclass(frozen=True, slots=True)
 class AllCondition:
@@ -170,6 +208,10 @@ class AllCondition:
         words = [part.because(runs) for part in self.parts]
         return None if None in words else " and ".join(filter(None, words))
 
+    def figures(self, runs: History) -> str:
+        """What its parts look at, and what they wait for."""
+        return " and ".join(part.figures(runs) for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
@@ -180,6 +222,10 @@ class AnyCondition:
     def because(self, runs: History) -> str | None:
         """Why it holds, in words, by its first part that does; None when it does not."""
         return next((words for part in self.parts if (words := part.because(runs)) is not None), None)
+
+    def figures(self, runs: History) -> str:
+        """What its parts look at, and what they wait for."""
+        return " or ".join(part.figures(runs) for part in self.parts)
 
 
 Condition = (
@@ -225,6 +271,10 @@ def is_number(value: object) -> bool:
 
 def _against(op: str, expected: object) -> str:
     return f", {_WORDS[op]} {_shown(expected)}" if op in _WORDS else ""
+
+
+def _awaited(op: str, value: str) -> str:
+    return f", waiting for {_WORDS.get(op, '')} {value}".replace("  ", " ")
 
 
 def _percent(part: float) -> str:

@@ -37,6 +37,8 @@ from scheduling.simulation import scenario as changes
 from scheduling.simulation.engine import Stage
 from scheduling.simulation.scenario import Change
 
+# The word of `planner.proposals.filing` for a run that was dropped because its reason was gone.
+WITHDRAWN = "withdrawn"
 # What changes no schedule is noted once in so long a time.
 REPEAT_AFTER = timedelta(hours=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -48,9 +50,9 @@ class Entry:
     """One wish, what was `granted` of it, and what became of it.
 
     It is in force until `until`, or until `ended_at` where something ended it before; `ended_by` is the word that
-    proposals have for that. `replaced_ms` is the interval of the hint that it replaced, `renewals` how often its own
-    was made to last longer; `overrules` tells that it cleared a heuristic's hint. `session` counts the analyses
-    of the model from 1; None for a rule or a heuristic.
+    proposals have for that. `replaced_ms` and `replaced_key` are interval and rule of the hint that it replaced,
+    `renewals` how often its own was made to last longer; `overrules` tells that it cleared a heuristic's hint.
+    `session` counts the analyses of the model from 1; None for a rule or a heuristic.
     """
 
     at: datetime
@@ -65,6 +67,7 @@ class Entry:
     ended_at: datetime | None = None
     ended_by: str | None = None
     replaced_ms: int | None = None
+    replaced_key: str | None = None
     session: int | None = None
     renewals: int = 0
     overrules: bool = False
@@ -199,21 +202,38 @@ class Desk:
             backed_off_until=self._backed_off_until(endpoint, row),
         )
 
-    def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
-        """The latest wish of this kind by the speaker's own rule, or by any other that was heard."""
-        return next(
+    def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> datetime | None:
+        """When the speaker was heard last with a wish of this kind that served, by this rule or, for None, by any."""
+        last = next(
             (
                 entry
                 for entry in reversed(self._on[endpoint])
                 if (entry.speaker, entry.tool) == (speaker, tool)
-                and (entry.key == key or entry.verdict not in _UNHEARD)
+                and (key is None or entry.key == key)
+                and entry.verdict not in _UNHEARD
             ),
             None,
         )
+        if last is None or last.ended_by == WITHDRAWN or self.state(last) == "expired":
+            return None
+        return last.at
 
-    def turns(self, endpoint: str) -> dict[Speaker, int]:
-        """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
-        found: dict[Speaker, int] = {}
+    def withdraw(self, endpoint: str, key: str) -> None:
+        """Drops the one run that a sibling's rule asked for, if it has not come yet."""
+        row = self.stage.row(endpoint)
+        entry = self._latest.get((endpoint, ProposeNextTime))
+        waits = entry is not None and entry.key == key and entry.until is not None and entry.until > self.now
+        if waits and row.ai_hint_next_run_at is not None:
+            self._end(endpoint, ProposeNextTime, WITHDRAWN)
+            self.stage.change(endpoint, changes.ClearHints(interval=False))
+        shadow = self._shadows.get((endpoint, ProposeNextTime))
+        if shadow is not None and shadow.key == key and shadow.until is not None and shadow.until > self.now:
+            del self._shadows[endpoint, ProposeNextTime]
+            shadow.ended_at, shadow.ended_by = self.now, WITHDRAWN
+
+    def turns(self, endpoint: str) -> dict[tuple[Speaker, str | None], int]:
+        """How often lately each rule of a speaker had its interval hint dropped, or replaced by a rule's slower one."""
+        found: dict[tuple[Speaker, str | None], int] = {}
         since = self.now - TURNS_WITHIN
         for entry in takewhile(lambda entry: entry.at > since, reversed(self._on[endpoint])):
             if not entry.counts:
@@ -221,7 +241,8 @@ class Desk:
             interval_ms = entry.values.get("interval_ms", 0)
             slower = entry.speaker is Speaker.RULE and entry.replaced_ms is not None and entry.replaced_ms < interval_ms
             if isinstance(entry.wish, ClearHints) or slower:
-                found[entry.speaker] = found.get(entry.speaker, 0) + 1
+                eased = entry.speaker, entry.replaced_key or entry.key
+                found[eased] = found.get(eased, 0) + 1
         return found
 
     def overruled(self, endpoint: str) -> bool:
@@ -288,10 +309,14 @@ class Desk:
             ]
             cleared = [kind for kind, hint in kinds if may_clear(hint, entry.speaker, own_only)]
             change = changes.ClearHints(interval=ProposeInterval in cleared, oneshot=ProposeNextTime in cleared)
+            if ProposeInterval in cleared and standing.interval is not None:
+                entry.replaced_key = standing.interval.key
             for kind in cleared:
                 self._end(endpoint, kind, "cleared")
         else:
             entry.replaced_ms = self.stage.row(endpoint).ai_hint_interval_ms
+            replaced = self._latest.get((endpoint, type(wish)))
+            entry.replaced_key = replaced.key if replaced is not None else None
             self._end(endpoint, type(wish), "superseded")
             if isinstance(wish, ProposeInterval):
                 change = self._interval_hint(entry, wish)
@@ -346,7 +371,7 @@ class Desk:
         elif bounded.ttl_ms is not None:
             entry.until = self.now + timedelta(milliseconds=bounded.ttl_ms)
         if ProposeInterval in kinds and standing.interval is not None:
-            entry.replaced_ms = standing.interval.interval_ms
+            entry.replaced_ms, entry.replaced_key = standing.interval.interval_ms, standing.interval.key
         for kind in kinds:
             ended = self._shadows.pop((endpoint, kind), None)
             if ended is not None and ended.until is not None and ended.until > self.now:

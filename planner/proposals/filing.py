@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 SHORTEST_OFFER = timedelta(hours=1)
 OFFER_STANDS = timedelta(minutes=10)
 MOST_REMEMBERED = 20
+# How a run ended that a sibling's rule had asked for and that was put off until the rule's reason was gone.
+WITHDRAWN = "withdrawn"
 # What changes no schedule is stored once in so long a time.
 _FRESH_FOR = {
     ProposalStatus.HELD: timedelta(days=1),
@@ -136,6 +138,24 @@ def file_refusal(*, endpoint_id: UUID, wish: Wish, speaker: Speaker, key: str | 
     facts: dict[str, Any] = {"endpoint": endpoint_id, "proposal": proposal.pk, "tool": wish.tool, "cause": speaker}
     log_event(logger, Event.PROPOSAL_STORED, **facts, status=proposal.status)
     return Filed(proposal.pk, ProposalStatus(proposal.status), why)
+
+
+def withdraw_run(*, endpoint_id: UUID, key: str, why: str) -> None:
+    """Drops the one run that a sibling's rule asked for, on offer or in force, if it has not come yet; atomic."""
+    with transaction.atomic():
+        endpoint, now = locked_endpoint(endpoint_id)
+        asked = Proposal.objects.filter(
+            endpoint=endpoint, tool=ProposeNextTime.tool, cause=Speaker.RULE.value, cause_key=key, ended_at=None
+        )
+        end = {"ended_at": now, "ended_by": WITHDRAWN, "status_reason": why[:500]}
+        asked.filter(status=ProposalStatus.PENDING).update(status=ProposalStatus.CLEARED, **end)
+        asked.filter(status=ProposalStatus.SHADOW, hint_expires_at__gt=now, scorecard__isnull=True).update(**end)
+        proposal_id = endpoint.ai_hint_next_run_proposal_id
+        if proposal_id is not None and asked.filter(status=ProposalStatus.APPLIED, pk=proposal_id).update(
+            status=ProposalStatus.CLEARED, **end
+        ):
+            with services.changing(endpoint_id) as (changed, _):
+                services.drop_oneshot_hint(changed)
 
 
 def locked_endpoint(endpoint_id: UUID) -> tuple[Endpoint, datetime]:
@@ -420,12 +440,16 @@ def _clear(endpoint: Endpoint, proposal: Proposal, speaker: Speaker, own_only: b
 
 
 def _replaced(hint: InForce) -> dict[str, Any]:
-    return {"interval_ms": hint.interval_ms, "cause": hint.speaker.value}
+    return {"interval_ms": hint.interval_ms, "cause": hint.speaker.value, "key": hint.key}
 
 
 def _replace(proposal: Proposal, replaced_id: UUID | None, replaced: dict[str, Any], now: datetime) -> None:
     if any(value is not None for value in replaced.values()):
-        proposal.replaced_hint = replaced | {"proposal_id": str(replaced_id) if replaced_id else None}
+        named: dict[str, Any] = {"proposal_id": None, "key": None}
+        if replaced_id is not None:
+            key = Proposal.objects.filter(pk=replaced_id).values_list("cause_key", flat=True).first()
+            named = {"proposal_id": str(replaced_id), "key": key}
+        proposal.replaced_hint = replaced | named
     if replaced_id is not None:
         behind = Proposal.objects.filter(pk=replaced_id, status=ProposalStatus.APPLIED)
         end(behind.filter(hint_expires_at__lte=now), now, ProposalStatus.EXPIRED)

@@ -181,6 +181,11 @@ def test_each_action_is_read(then: Any, action: Any) -> None:
         ([rule(QUEUE, {"interval_ms": 999})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 1e9})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 30_000, "ttl_minutes": 0})], "rules[0].then.ttl_minutes", "out_of_range"),
+        ([rule(QUEUE, {"interval_ms": 30_000, "every_minutes": 5})], "rules[0].then.every_minutes", "unknown_field"),
+        ([rule(QUEUE, {"pause_minutes": 5, "every_minutes": 5})], "rules[0].then.every_minutes", "unknown_field"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": 0})], "rules[0].then.every_minutes", "out_of_range"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": 1_441})], "rules[0].then.every_minutes", "out_of_range"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": "5"})], "rules[0].then.every_minutes", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 300_000, "ttl_minutes": 5})], "rules[0].then.ttl_minutes", "hint_ends_first"),
         ([rule(QUEUE, {"interval_ms": 3_600_000})], "rules[0].then.ttl_minutes", "hint_ends_first"),
         ([rule(QUEUE, {"pause_minutes": 2000})], "rules[0].then.pause_minutes", "out_of_range"),
@@ -287,7 +292,7 @@ def test_a_rule_with_until_matches_until_then_once_its_hint_is_in_force(
     failed: list[bool], in_force: str | None, matches: bool
 ) -> None:
     rules = parse_rules([rule(RATE, name="bad", until=CALM)])
-    found = verdicts(rules, [seen(failed=bad) for bad in failed], in_force=in_force)
+    found = verdicts(rules, [seen(failed=bad) for bad in failed], lasting=[in_force] if in_force else [])
     assert ("interval" in found) is matches
 
 
@@ -303,3 +308,45 @@ def test_the_history_that_rules_need_is_known() -> None:
     assert runs_needed(()) == 1
     assert runs_needed(parse_rules([rule(QUEUE)])) == 2
     assert runs_needed(parse_rules([rule({"all": [QUEUE, {"any": [{"unchanged_runs": 9}]}]})])) == 10
+
+
+@pytest.mark.parametrize(
+    ("condition", "runs", "words"),
+    [
+        ({**QUEUE, "op": "<", "value": 50}, [seen({"queue_depth": 80})], "queue_depth is 80, waiting for below 50"),
+        ({**QUEUE, "op": "<", "value": 50}, [seen({})], "queue_depth is missing, waiting for below 50"),
+        ({**QUEUE, "op": "==", "value": 0}, [seen({"queue_depth": 80})], "queue_depth is 80, waiting for 0"),
+        ({"path": "$.a", "op": "exists"}, [seen({})], "a is missing"),
+        ({"path": "$.a", "op": "contains", "value": "b"}, [seen({})], 'a is looked at for "b"'),
+        ({"status": {"op": "<", "value": 400}}, [seen(status_code=500)], "the status is 500, waiting for below 400"),
+        (
+            {"status": {"op": "<", "value": 400}},
+            [seen(status_code=None)],
+            "the status is missing, waiting for below 400",
+        ),
+        ({"duration_ms": {"op": "<", "value": 9}}, [seen(duration_ms=20)], "the call took 20 ms, waiting for below 9"),
+        (
+            {"duration_ms": {"op": "<", "value": 9}},
+            [seen(duration_ms=None)],
+            "the call has no duration, waiting for below 9",
+        ),
+        ({"failing_for": 3}, [seen(failed=True), seen()], "the last 1 calls failed, waiting for 3"),
+        (
+            {"unchanged_runs": 3},
+            [seen(digest="a"), seen(digest="b")],
+            "the response was the same for 1 runs, waiting for 3",
+        ),
+        (
+            {"error_rate": {"op": "<", "value": 0.02, "runs": 50}},
+            [seen(failed=number == 3) for number in range(50)],
+            "1 of the last 50 calls failed (2 %), waiting for below 2 % over 50 runs",
+        ),
+        (
+            {"any": [{"all": [{"failing_for": 2}]}, {**QUEUE, "op": "<", "value": 50}]},
+            [seen({"queue_depth": 80})],
+            "the last 0 calls failed, waiting for 2 or queue_depth is 80, waiting for below 50",
+        ),
+    ],
+)
+def test_conditions_tell_their_figures_whether_they_hold_or_not(condition: Any, runs: list[Any], words: str) -> None:
+    assert parse_rules([rule(condition)])[0].when.figures(runs) == words
