@@ -24,7 +24,7 @@ from jobs.selectors import LIVE_FOR
 from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
-from planner.templatetags.provenance import advice_words
+from planner.templatetags.provenance import advice_words, speaker
 
 HOURS = 24
 LATENESS_SAMPLE = 20_000
@@ -265,7 +265,7 @@ def _why(endpoint: Endpoint, now: datetime) -> str:
     if endpoint.failure_count:
         return "1 failure" if endpoint.failure_count == 1 else f"{endpoint.failure_count} failures in a row"
     if endpoint.paused_until is not None and endpoint.paused_until > now:
-        return f"paused by the {endpoint.paused_by}"
+        return f"paused by {(endpoint.paused_by == 'planner' and endpoint.pause_author) or f'the {endpoint.paused_by}'}"
     return "overdue: no worker has taken it"
 
 
@@ -306,7 +306,7 @@ def _activity(scope: Scope) -> list[dict[str, Any]]:
             "icon": "lightbulb",
             "endpoint": proposal.endpoint,
             "word": proposal.status,
-            "text": f"{advice_words(proposal)}: {proposal.reason}"[:160],
+            "text": f"{advice_words(proposal)} by {speaker(proposal)}: {proposal.reason}"[:160],
             "url": reverse("admin:planner_proposal_page", args=[proposal.pk]),
         }
         for proposal in proposals.order_by("-id" if by_id else "-created_at")[:SHOWN]

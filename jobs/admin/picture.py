@@ -17,6 +17,7 @@ from jobs.admin.pictures import (
 from jobs.admin.reads import HINT_SOURCES, MAX_SLOTS, bands_of, baseline_slots
 from jobs.admin.words import ms_words, tone_of, utc_words
 from jobs.models import Endpoint, Run, RunStatus
+from scheduling.plan.decision import as_of
 
 SHOWN_RUNS = 80
 LISTED_RUNS = 12
@@ -36,7 +37,7 @@ def endpoint_context(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
     return {
         "endpoint": endpoint,
         "now": now,
-        "decision": endpoint.next_decision or {},
+        "decision": as_of(endpoint.next_decision or {}, now, claimed=endpoint.lease_owner is not None),
         "hints": _hints(endpoint, now),
         "paused": endpoint.paused_until is not None and endpoint.paused_until > now,
         "held": endpoint.planner_hold_until is not None and endpoint.planner_hold_until > now,

@@ -12,6 +12,7 @@ from jobs.api.base import ApiView, cut, described, show
 from jobs.api.inputs import RunQuery, ScheduleInput
 from jobs.api.outputs import PreviewOutput, RunDetailOutput, RunPage, ScheduleOutput
 from jobs.validation import clean_schedule
+from scheduling.plan.decision import as_of
 
 
 class RunsView(ApiView):
@@ -42,11 +43,14 @@ class ScheduleView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """Show the current decision with its candidates, and the next 10 slots of the baseline."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
+        with connection.cursor() as cursor:
+            now = database_now(cursor)
         return show(
             ScheduleOutput,
             {
                 "next_run_at": endpoint.next_run_at,
-                "decision": endpoint.next_decision,
+                "decision": endpoint.next_decision
+                and as_of(endpoint.next_decision, now, claimed=endpoint.lease_owner is not None),
                 "timezone": endpoint.timezone,
                 "slots": selectors.endpoint_slots(endpoint),
             },

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduling.cron.cadence import parse_cadence
-from scheduling.plan.decision import Source, Verdict
+from scheduling.plan.decision import Source, Verdict, as_of
 from scheduling.plan.facts import EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, from_noon
@@ -1024,6 +1024,43 @@ def test_documentation_names_every_source_and_verdict() -> None:
     text = (Path(__file__).parents[2] / "docs" / "governor.md").read_text()
     assert [verdict for verdict in Verdict if f"`{verdict}`" not in text] == []
     assert [source for source in Source if f"`{source}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("late", "claimed", "sentence"),
+    [
+        (-60, False, "Every 5 min by the baseline; the next slot is 12:05 UTC."),
+        (-60, True, "Every 5 min by the baseline; the next slot is 12:05 UTC."),
+        (
+            0,
+            False,
+            "Due since 12:05 UTC, no worker has taken it yet."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+        (
+            90,
+            True,
+            "Due since 12:05 UTC, taken by a worker."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+        (
+            86_400,
+            False,
+            "Due since 2026-03-02 12:05 UTC, no worker has taken it yet."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+    ],
+)
+def test_a_stored_decision_is_shown_as_what_is_true_by_now(late: float, claimed: bool, sentence: str) -> None:
+    stored = plan_next_run(BASE, NOON).to_json()
+    shown = as_of(stored, from_noon(minutes=5, seconds=late), claimed=claimed)
+    assert shown == {**stored, "sentence": sentence}
+
+
+def test_where_nothing_is_due_the_stored_sentence_stands() -> None:
+    stored = plan_next_run(replace(BASE, blocked="the endpoint is paused"), NOON).to_json()
+    assert as_of(stored, NOON, claimed=False) == stored
+    assert as_of({}, NOON, claimed=False) == {}
 
 
 FAILING = interval(5 * MINUTE, failure_count=2)
