@@ -27,7 +27,7 @@ from planner.analyst.budgets import budgets_of
 from planner.analyst.state import model_state
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus
 from planner.selectors import has_status
-from planner.templatetags.provenance import advice_words
+from planner.templatetags.provenance import advice_words, speaker
 from scheduling.cron.zones import rules_version
 
 HOURS = 24
@@ -273,7 +273,7 @@ def _why(endpoint: Endpoint, now: datetime) -> str:
         note = next_note(endpoint)
         return f"{failures}, {note}" if note else failures
     if endpoint.paused_until is not None and endpoint.paused_until > now:
-        return f"paused by the {endpoint.paused_by}"
+        return f"paused by {(endpoint.paused_by == 'planner' and endpoint.pause_author) or f'the {endpoint.paused_by}'}"
     if endpoint.server_wait_until is not None and endpoint.server_wait_until > now:
         return "put off, for the server asked to wait"
     return "overdue: no worker has taken it"
@@ -316,7 +316,7 @@ def _activity(scope: Scope, now: datetime) -> list[dict[str, Any]]:
             "icon": "lightbulb",
             "endpoint": proposal.endpoint,
             "word": proposal.status_at(now),
-            "text": f"{advice_words(proposal)}: {proposal.reason}"[:160],
+            "text": f"{advice_words(proposal)} by {speaker(proposal)}: {proposal.reason}"[:160],
             "url": reverse("admin:planner_proposal_page", args=[proposal.pk]),
         }
         for proposal in proposals.order_by("-id" if by_id else "-created_at")[:SHOWN]

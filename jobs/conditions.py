@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,11 @@ from dataclasses import dataclass, field
 from scheduling.exchange.jsonpath import MISSING, Path, compare, lookup
 
 SHOWN_LENGTH = 60
+# What it takes to say that an error rate is high: see `is_evident`.
+FEWEST_FAILURES = 3
+HIGHEST_BOUND = 0.1
+# Two-sided confidence of 99 %. At 1 % errors a call a minute this raises a rule of 5 % over 20 runs once in two months.
+_Z = 2.576
 
 _WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most", "!=": "not"}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -86,6 +92,17 @@ class PathCondition:
         """Whether it holds for the body as it came: what was found before masking outranks what is stored."""
         return runs[0].verdicts.get(self.key, compare(actual, self.op, self.value))
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        name = self.path.removeprefix("$").removeprefix(".") or "the body"
+        actual = lookup(runs[0].document, self.steps)
+        if self.op == "exists":
+            return f"{name} {'is there' if actual is not MISSING else 'is missing'}"
+        if self.op == "contains":
+            return f"{name} is looked at for {_shown(self.value)}"
+        is_now = "is missing" if actual is MISSING else f"is {_shown(actual)}"
+        return f"{name} {is_now}{_awaited(self.op, _shown(self.value))}"
+
 
 @dataclass(frozen=True, slots=True)
 class StatusCondition:
@@ -104,6 +121,11 @@ class StatusCondition:
     def is_unknown(self, runs: History) -> bool:
         """Whether no response came."""
         return runs[0].status_code is None
+
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        status = "missing" if runs[0].status_code is None else str(runs[0].status_code)
+        return f"the status is {status}{_awaited(self.op, _shown(self.value))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,11 @@ class DurationCondition:
         """Whether the call took no time that is known."""
         return runs[0].duration_ms is None
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        took = "has no duration" if runs[0].duration_ms is None else f"took {round(runs[0].duration_ms)} ms"
+        return f"the call {took}{_awaited(self.op, _shown(self.value))}"
+
 
 @dataclass(frozen=True, slots=True)
 class FailingCondition:
@@ -141,10 +168,30 @@ class FailingCondition:
         """Never: every run tells whether it failed."""
         return False
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        failed = next((number for number, run in enumerate(runs) if not run.failed), len(runs))
+        return f"the last {failed} calls failed, waiting for {self.runs}"
+
+
+def is_evident(failed: int, runs: int, value: float) -> bool:
+    """Whether so many failures of so many runs are evidence of an error rate of at least `value`, and not chance.
+
+    They are where there are 3 failures or more (or all runs failed), and the lower bound of the rate (Wilson 1927,
+    99 %) reaches `value`, or 10 % where `value` is higher: so much is never the noise of a healthy service.
+    """
+    rate, square = failed / runs, _Z * _Z
+    spread = _Z * math.sqrt(rate * (1 - rate) / runs + square / (4 * runs * runs))
+    lower = (rate + square / (2 * runs) - spread) / (1 + square / runs)
+    return failed >= min(FEWEST_FAILURES, runs) and lower >= min(value, HIGHEST_BOUND)
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRateCondition:
-    """The part of the latest `runs` runs that failed, 0 to 1, compares to `value`; with fewer runs it does not hold."""
+    """The part of the latest `runs` runs that failed, 0 to 1, compares to `value`; with fewer runs it does not hold.
+
+    `>` and `>=` need evidence (`is_evident`); the other operators compare the plain part.
+    """
 
     op: str
     value: float
@@ -158,12 +205,21 @@ class ErrorRateCondition:
         rate = failed / self.runs
         if not compare(rate, self.op, self.value):
             return None
+        if self.op in (">", ">=") and not is_evident(failed, self.runs, self.value):
+            return None
         against = f", {_WORDS[self.op]} {_percent(self.value)}" if self.op in _WORDS else ""
         return f"{failed} of the last {self.runs} calls failed ({_percent(rate)}){against}"
 
     def is_unknown(self, runs: History) -> bool:
         """Never: every run tells whether it failed."""
         return False
+
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        seen = runs[: self.runs]
+        failed = sum(run.failed for run in seen)
+        rate = f"{failed} of the last {len(seen)} calls failed ({_percent(failed / max(len(seen), 1))})"
+        return f"{rate}{_awaited(self.op, _percent(self.value))} over {self.runs} runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +247,11 @@ class UnchangedCondition:
         """The digests of what runs brought; one that failed brought no body, and a 304 the same as before."""
         return {run.digest for run in runs if not run.failed and run.status_code != 304}
 
+    def figures(self, runs: History) -> str:
+        """What it looks at, and what it waits for, whether it holds or not."""
+        same = next((number for number, run in enumerate(runs) if run.digest != runs[0].digest), len(runs))
+        return f"the response was the same for {same} runs, waiting for {self.runs}"
+
 
 @dataclass(frozen=True, slots=True)
 class AllCondition:
@@ -208,6 +269,10 @@ class AllCondition:
         unknown = [part for part in self.parts if part.is_unknown(runs)]
         return bool(unknown) and all(part in unknown or part.because(runs) is not None for part in self.parts)
 
+    def figures(self, runs: History) -> str:
+        """What its parts look at, and what they wait for."""
+        return " and ".join(part.figures(runs) for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
@@ -222,6 +287,10 @@ class AnyCondition:
     def is_unknown(self, runs: History) -> bool:
         """Whether no part holds, and one is unknown."""
         return self.because(runs) is None and any(part.is_unknown(runs) for part in self.parts)
+
+    def figures(self, runs: History) -> str:
+        """What its parts look at, and what they wait for."""
+        return " or ".join(part.figures(runs) for part in self.parts)
 
 
 Condition = (
@@ -276,6 +345,10 @@ def is_number(value: object) -> bool:
 
 def _against(op: str, expected: object) -> str:
     return f", {_WORDS[op]} {_shown(expected)}" if op in _WORDS else ""
+
+
+def _awaited(op: str, value: str) -> str:
+    return f", waiting for {_WORDS.get(op, '')} {value}".replace("  ", " ")
 
 
 def _percent(part: float) -> str:

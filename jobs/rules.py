@@ -7,7 +7,7 @@ in words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class RunSibling:
-    """Run the endpoint `sibling` of the same job once, now; again after `ttl_minutes` while the rule keeps matching."""
+    """Run the endpoint `sibling` of the same job once when the rule begins to match; that run may wait `ttl_minutes`.
+
+    `every_minutes` asks again and again while the rule matches; None is once.
+    """
 
     sibling: str
     ttl_minutes: int
+    every_minutes: int | None = None
 
     @property
     def kind(self) -> str:
@@ -117,17 +121,17 @@ class RuleVerdict:
     reason: str | None
 
 
-def verdicts(rules: Sequence[Rule], runs: History, *, in_force: str | None = None) -> dict[str, RuleVerdict]:
+def verdicts(rules: Sequence[Rule], runs: History, *, lasting: Collection[str] = ()) -> dict[str, RuleVerdict]:
     """The first matching rule of each kind of action, by kind, for the latest of `runs`; empty without runs.
 
-    `in_force` is the key of the rule whose hint is in force, None where there is none.
+    `lasting` are the keys of rules with `until` that matched before and have not ended in between.
     """
     found: dict[str, RuleVerdict] = {}
     for rule in rules if runs else ():
         if rule.then.kind in found:
             continue
         reason = rule.when.because(runs)
-        lasts = rule.until is not None and rule.key == in_force and rule.until.because(runs) is None
+        lasts = rule.until is not None and rule.key in lasting and rule.until.because(runs) is None
         if reason is not None or lasts:
             found[rule.then.kind] = RuleVerdict(rule, reason)
     return found
@@ -325,8 +329,8 @@ class _Reader:
         if chosen is None:
             return None
         kind, fields = chosen
-        with_ttl = kind in ("interval_ms", "run_sibling")
-        if self.mapping(field, fields, known=(kind, "ttl_minutes") if with_ttl else (kind,)) is None:
+        more = {"interval_ms": ("ttl_minutes",), "run_sibling": ("ttl_minutes", "every_minutes")}.get(kind, ())
+        if self.mapping(field, fields, known=(kind, *more)) is None:
             return None
         ttl = self.integer(f"{field}.ttl_minutes", fields.get("ttl_minutes", DEFAULT_TTL_MINUTES), *MINUTES_RANGE)
         inner, content = f"{field}.{kind}", fields[kind]
@@ -335,8 +339,10 @@ class _Reader:
                 self.fault(inner, "invalid", "Write true.")
             return Clear()
         if kind == "run_sibling":
-            sibling = self.text(inner, content)
-            return RunSibling(sibling, ttl) if sibling is not None and ttl is not None else None
+            sibling, every = self.text(inner, content), fields.get("every_minutes")
+            if every is not None:
+                every = self.integer(f"{field}.every_minutes", every, *MINUTES_RANGE)
+            return RunSibling(sibling, ttl, every) if sibling is not None and ttl is not None else None
         if kind == "pause_minutes":
             minutes = self.integer(inner, content, *MINUTES_RANGE)
             return Pause(minutes) if minutes is not None else None

@@ -44,9 +44,19 @@ def changing(endpoint_id: UUID) -> Iterator[tuple[Endpoint, datetime]]:
 
 
 def set_interval_hint(
-    *, endpoint_id: UUID, interval_ms: int, ttl_ms: int, reason: str, author: Author, proposal_id: UUID | None = None
+    *,
+    endpoint_id: UUID,
+    interval_ms: int,
+    ttl_ms: int,
+    reason: str,
+    author: Author,
+    author_words: str | None = None,
+    proposal_id: UUID | None = None,
 ) -> Endpoint:
-    """Runs the endpoint every `interval_ms` for `ttl_ms`; the governor keeps it inside the endpoint's bounds."""
+    """Runs the endpoint every `interval_ms` for `ttl_ms`; the governor keeps it inside the endpoint's bounds.
+
+    `author_words` names the planner's part that speaks, as in `the rule "busy"`.
+    """
     _raise_if(
         [
             *_range_faults("interval_ms", interval_ms, MIN_INTERVAL_MS, MAX_INTERVAL_MS),
@@ -60,6 +70,7 @@ def set_interval_hint(
         endpoint.ai_hint_interval_expires_at = now + timedelta(milliseconds=ttl_ms)
         endpoint.ai_hint_interval_reason = reason
         endpoint.ai_hint_interval_set_by = author
+        endpoint.ai_hint_interval_author = author_words
         endpoint.ai_hint_interval_proposal_id = proposal_id
         if author == Author.USER:
             _hold_planner(endpoint, now)
@@ -74,6 +85,7 @@ def set_oneshot_hint(
     ttl_ms: int,
     reason: str,
     author: Author,
+    author_words: str | None = None,
     proposal_id: UUID | None = None,
 ) -> Endpoint:
     """Runs the endpoint once at `next_run_at`, or `next_run_in_ms` from now; a time in the past means at once."""
@@ -92,6 +104,7 @@ def set_oneshot_hint(
         endpoint.ai_hint_next_run_expires_at = expires_at
         endpoint.ai_hint_next_run_reason = reason
         endpoint.ai_hint_next_run_set_by = author
+        endpoint.ai_hint_next_run_author = author_words
         endpoint.ai_hint_next_run_proposal_id = proposal_id
         if author == Author.USER:
             _hold_planner(endpoint, now)
@@ -126,7 +139,13 @@ def drop_server_wait(endpoint: Endpoint) -> None:
 
 
 def pause(
-    *, endpoint_id: UUID, until: datetime, reason: str, author: Author, proposal_id: UUID | None = None
+    *,
+    endpoint_id: UUID,
+    until: datetime,
+    reason: str,
+    author: Author,
+    author_words: str | None = None,
+    proposal_id: UUID | None = None,
 ) -> Endpoint:
     """Lets nothing but run-now start before `until`.
 
@@ -139,6 +158,7 @@ def pause(
             raise ConflictError("paused_by_a_person", "A person paused this endpoint; only a person may change that.")
         endpoint.paused_until, endpoint.pause_reason = until, reason
         endpoint.paused_by, endpoint.pause_proposal_id = author, proposal_id
+        endpoint.pause_author = author_words
         if author == Author.USER:
             _hold_planner(endpoint, now)
     return endpoint

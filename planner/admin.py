@@ -71,7 +71,7 @@ class AnalysisSessionAdmin(OwnedModelAdmin):
             "session": obj,
             "endpoint": obj.endpoint,
             "now": current_time(),
-            "proposals": obj.proposals.order_by("created_at")[:20],
+            "proposals": obj.proposals.select_related("endpoint").order_by("created_at")[:20],
             "tokens": obj.prompt_tokens + obj.completion_tokens,
         }
 

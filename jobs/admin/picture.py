@@ -18,6 +18,7 @@ from jobs.admin.reads import HINT_SOURCES, MAX_SLOTS, bands_of, baseline_slots
 from jobs.admin.words import ms_words, tone_of, utc_words
 from jobs.models import Endpoint, Run, RunStatus
 from jobs.standing import blocked_by, blocked_words, next_note
+from scheduling.plan.decision import as_of
 
 SHOWN_RUNS = 80
 LISTED_RUNS = 12
@@ -37,10 +38,10 @@ def endpoint_context(endpoint: Endpoint, now: datetime) -> dict[str, Any]:
     return {
         "endpoint": endpoint,
         "now": now,
-        "decision": endpoint.next_decision or {},
         "blocked": blocked_words(endpoint),
         "blocked_by": blocked_by(endpoint),
         "note": next_note(endpoint),
+        "decision": as_of(endpoint.next_decision or {}, now, claimed=endpoint.lease_owner is not None),
         "hints": _hints(endpoint, now),
         "paused": endpoint.paused_until is not None and endpoint.paused_until > now,
         "asked_to_wait": endpoint.server_wait_until is not None and endpoint.server_wait_until > now,

@@ -14,6 +14,7 @@ from jobs.api.outputs import PreviewOutput, RunDetailOutput, RunPage, ScheduleOu
 from jobs.slots import schedule_warnings
 from jobs.standing import blocked_by, effective_status
 from jobs.validation import clean_schedule
+from scheduling.plan.decision import as_of
 
 
 class RunsView(ApiView):
@@ -44,13 +45,16 @@ class ScheduleView(ApiView):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """Show the current decision with its candidates, and the next 10 slots of the baseline."""
         endpoint = selectors.find_endpoint(self.owner, endpoint_id)
+        with connection.cursor() as cursor:
+            now = database_now(cursor)
         return show(
             ScheduleOutput,
             {
                 "next_run_at": endpoint.next_run_at,
                 "effective_status": effective_status(endpoint).value,
                 "blocked_by": blocked_by(endpoint),
-                "decision": endpoint.next_decision,
+                "decision": endpoint.next_decision
+                and as_of(endpoint.next_decision, now, claimed=endpoint.lease_owner is not None),
                 "timezone": endpoint.timezone,
                 "slots": selectors.endpoint_slots(endpoint),
                 "warnings": schedule_warnings(endpoint.baseline_cron),

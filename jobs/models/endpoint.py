@@ -149,20 +149,24 @@ class Endpoint(models.Model):
     misfire_grace_ms = models.BigIntegerField(null=True, blank=True)
     on_worker_loss = models.CharField(max_length=8, choices=WorkerLossPolicy.choices, default=WorkerLossPolicy.RETRY)
 
-    # Hints. Each kind has its own time to live and its own provenance.
+    # Hints. Each kind has its own time to live and its own provenance. `..._author` says in words who it was ("the rule
+    # "busy""), where it was the planner; it counts only while the hint or pause itself stands.
     ai_hint_interval_ms = models.BigIntegerField(null=True, editable=False)
     ai_hint_interval_expires_at = models.DateTimeField(null=True, editable=False)
     ai_hint_interval_reason = models.CharField(max_length=1000, null=True, editable=False)
     ai_hint_interval_set_by = models.CharField(max_length=16, choices=Author.choices, null=True, editable=False)
+    ai_hint_interval_author = models.CharField(max_length=600, null=True, editable=False)
     ai_hint_interval_proposal_id = models.UUIDField(null=True, editable=False)
     ai_hint_next_run_at = models.DateTimeField(null=True, editable=False)
     ai_hint_next_run_expires_at = models.DateTimeField(null=True, editable=False)
     ai_hint_next_run_reason = models.CharField(max_length=1000, null=True, editable=False)
     ai_hint_next_run_set_by = models.CharField(max_length=16, choices=Author.choices, null=True, editable=False)
+    ai_hint_next_run_author = models.CharField(max_length=600, null=True, editable=False)
     ai_hint_next_run_proposal_id = models.UUIDField(null=True, editable=False)
     paused_until = models.DateTimeField(null=True, editable=False)
     pause_reason = models.CharField(max_length=1000, null=True, editable=False)
     paused_by = models.CharField(max_length=16, choices=Author.choices, null=True, editable=False)
+    pause_author = models.CharField(max_length=600, null=True, editable=False)
     pause_proposal_id = models.UUIDField(null=True, editable=False)
     planner_hold_until = models.DateTimeField(null=True, editable=False)
 
@@ -172,6 +176,7 @@ class Endpoint(models.Model):
     rules_text = models.TextField(null=True, editable=False)
     next_analysis_at = models.DateTimeField(null=True, editable=False)
     rules_through_run_at = models.DateTimeField(null=True, editable=False)
+    rules_state = models.JSONField(null=True, editable=False)
     analysis_lease_owner = models.CharField(max_length=128, null=True, editable=False)
     analysis_lease_until = models.DateTimeField(null=True, editable=False)
 

@@ -189,7 +189,7 @@ def _propose(wish: Wish, subject: Subject, session: AnalysisSession) -> str:
             wish=wish,
             speaker=Speaker.MODEL,
             session_id=session.pk,
-            from_sibling=target != subject.endpoint.pk,
+            from_sibling=subject.endpoint.name if target != subject.endpoint.pk else None,
         )
     except Endpoint.DoesNotExist:
         raise BadArgumentsError("Refused: this endpoint is gone.") from None

@@ -5,19 +5,20 @@ both.
 """
 
 from collections import defaultdict
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 from planner.evaluation.history import History
 from planner.evaluation.world import World
+from planner.proposals.authors import at_endpoint, author_words, speaks_of_failures
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     ALLOWANCE_SPEAKERS,
     MAX_PAUSE_PER_WEEK,
+    MAX_REASON,
     MINUTE_MS,
     WEEK,
     Bounded,
@@ -37,6 +38,8 @@ from scheduling.simulation import scenario as changes
 from scheduling.simulation.engine import Stage
 from scheduling.simulation.scenario import Change
 
+# The word of `planner.proposals.filing` for a run that was dropped because its reason was gone.
+WITHDRAWN = "withdrawn"
 # What changes no schedule is noted once in so long a time.
 REPEAT_AFTER = timedelta(hours=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -48,9 +51,9 @@ class Entry:
     """One wish, what was `granted` of it, and what became of it.
 
     It is in force until `until`, or until `ended_at` where something ended it before; `ended_by` is the word that
-    proposals have for that. `replaced_ms` is the interval of the hint that it replaced, `renewals` how often its own
-    was made to last longer; `overrules` tells that it cleared a heuristic's hint. `session` counts the analyses
-    of the model from 1; None for a rule or a heuristic.
+    proposals have for that. `replaced_ms` and `replaced_key` are interval and rule of the hint that it replaced,
+    `renewals` how often its own was made to last longer; `overrules` tells that it cleared a heuristic's hint.
+    `session` counts the analyses of the model from 1; None for a rule or a heuristic.
     """
 
     at: datetime
@@ -65,6 +68,7 @@ class Entry:
     ended_at: datetime | None = None
     ended_by: str | None = None
     replaced_ms: int | None = None
+    replaced_key: str | None = None
     session: int | None = None
     renewals: int = 0
     overrules: bool = False
@@ -126,11 +130,15 @@ class Desk:
         key: str | None = None,
         own_only: bool = False,
         session: int | None = None,
-        from_sibling: bool = False,
+        from_sibling: str | None = None,
     ) -> Judged:
         """Judges a wish and, where the endpoint's mode says so, carries it out."""
+        if from_sibling is not None:
+            wish = wish.model_copy(update={"reason": at_endpoint(wish.reason, from_sibling, MAX_REASON)})
         now, standing = self.now, self._standing(endpoint, wish)
-        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
+        judged = judge(
+            wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling is not None
+        )
         if judged.verdict is Verdict.NOTHING:
             return judged
         if judged.renews and judged.bounded is not None:
@@ -191,24 +199,42 @@ class Desk:
             oneshot=advised.oneshot,
             pause=advised.pause,
             bounds=self.bounds(endpoint),
-            next_run_at=self._unpaused_run_at(row, self.now) if isinstance(wish, PauseUntil) else None,
+            next_run_at=self._run_at_without(row, "paused_until") if isinstance(wish, PauseUntil) else None,
+            backed_off_until=self._backed_off_until(endpoint, row),
         )
 
-    def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> Entry | None:
-        """The latest wish of this kind by the speaker's own rule, or by any other that was heard."""
-        return next(
+    def last_asked(self, endpoint: str, speaker: Speaker, key: str | None, tool: str) -> datetime | None:
+        """When the speaker was heard last with a wish of this kind that served, by this rule or, for None, by any."""
+        last = next(
             (
                 entry
                 for entry in reversed(self._on[endpoint])
                 if (entry.speaker, entry.tool) == (speaker, tool)
-                and (entry.key == key or entry.verdict not in _UNHEARD)
+                and (key is None or entry.key == key)
+                and entry.verdict not in _UNHEARD
             ),
             None,
         )
+        if last is None or last.ended_by == WITHDRAWN or self.state(last) == "expired":
+            return None
+        return last.at
 
-    def turns(self, endpoint: str) -> dict[Speaker, int]:
-        """How often lately each speaker dropped its interval hint, or, for rules, replaced it by a slower one."""
-        found: dict[Speaker, int] = {}
+    def withdraw(self, endpoint: str, key: str) -> None:
+        """Drops the one run that a sibling's rule asked for, if it has not come yet."""
+        row = self.stage.row(endpoint)
+        entry = self._latest.get((endpoint, ProposeNextTime))
+        waits = entry is not None and entry.key == key and entry.until is not None and entry.until > self.now
+        if waits and row.ai_hint_next_run_at is not None:
+            self._end(endpoint, ProposeNextTime, WITHDRAWN)
+            self.stage.change(endpoint, changes.ClearHints(interval=False))
+        shadow = self._shadows.get((endpoint, ProposeNextTime))
+        if shadow is not None and shadow.key == key and shadow.until is not None and shadow.until > self.now:
+            del self._shadows[endpoint, ProposeNextTime]
+            shadow.ended_at, shadow.ended_by = self.now, WITHDRAWN
+
+    def turns(self, endpoint: str) -> dict[tuple[Speaker, str | None], int]:
+        """How often lately each rule of a speaker had its interval hint dropped, or replaced by a rule's slower one."""
+        found: dict[tuple[Speaker, str | None], int] = {}
         since = self.now - TURNS_WITHIN
         for entry in takewhile(lambda entry: entry.at > since, reversed(self._on[endpoint])):
             if not entry.counts:
@@ -216,7 +242,8 @@ class Desk:
             interval_ms = entry.values.get("interval_ms", 0)
             slower = entry.speaker is Speaker.RULE and entry.replaced_ms is not None and entry.replaced_ms < interval_ms
             if isinstance(entry.wish, ClearHints) or slower:
-                found[entry.speaker] = found.get(entry.speaker, 0) + 1
+                eased = entry.speaker, entry.replaced_key or entry.key
+                found[eased] = found.get(eased, 0) + 1
         return found
 
     def overruled(self, endpoint: str) -> bool:
@@ -259,11 +286,20 @@ class Desk:
                 total += max(end - max(entry.at, self.now - WEEK), timedelta(0))
         return total
 
-    def _unpaused_run_at(self, row: PlanRow, now: datetime) -> datetime | None:
-        free = copy(row)
-        free.paused_until = None
-        facts = facts_of(free, now, unclaimed=row.lease_owner is None, hint_floor_ms=self.world.hint_floor_ms)
-        return plan_next_run(facts, now).run_at
+    def _backed_off_until(self, endpoint: str, row: PlanRow) -> datetime | None:
+        if not row.failure_count or row.baseline_interval_ms is None:
+            return None
+        if speaks_of_failures(self.world.by_name[endpoint].description):
+            return None
+        advice = ("paused_until", "ai_hint_interval_ms", "ai_hint_next_run_at", "manual_run_at", "retry_at")
+        return self._run_at_without(row, *advice)
+
+    def _run_at_without(self, row: PlanRow, *names: str) -> datetime | None:
+        """When it would run without these columns."""
+        nothing: dict[str, Any] = dict.fromkeys(names)
+        free = replace(row, **nothing)
+        facts = facts_of(free, self.now, unclaimed=row.lease_owner is None, hint_floor_ms=self.world.hint_floor_ms)
+        return plan_next_run(facts, self.now).run_at
 
     def _carry_out(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
         wish, endpoint, now = bounded.wish, entry.endpoint, self.now
@@ -275,22 +311,30 @@ class Desk:
             ]
             cleared = [kind for kind, hint in kinds if may_clear(hint, entry.speaker, own_only)]
             change = changes.ClearHints(interval=ProposeInterval in cleared, oneshot=ProposeNextTime in cleared)
+            if ProposeInterval in cleared and standing.interval is not None:
+                entry.replaced_key = standing.interval.key
             for kind in cleared:
                 self._end(endpoint, kind, "cleared")
         else:
             entry.replaced_ms = self.stage.row(endpoint).ai_hint_interval_ms
+            replaced = self._latest.get((endpoint, type(wish)))
+            entry.replaced_key = replaced.key if replaced is not None else None
             self._end(endpoint, type(wish), "superseded")
             if isinstance(wish, ProposeInterval):
-                change = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                change = self._interval_hint(entry, wish)
                 entry.until = now + timedelta(minutes=wish.ttl_minutes)
             elif isinstance(wish, ProposeNextTime):
                 # Rounded up, so that it is not sooner than what was bounded.
                 in_ms = -((now - wish.next_run_at) // _MILLISECOND)
-                change = changes.SetOneShotHint(in_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
+                change = changes.SetOneShotHint(
+                    in_ms, wish.ttl_minutes * MINUTE_MS, wish.reason, author_words=self._author(entry)
+                )
                 entry.until = now + timedelta(minutes=wish.ttl_minutes)
             else:
                 assert isinstance(wish, PauseUntil)
-                change = changes.Pause(wish.until, wish.reason) if wish.until is not None else changes.Resume()
+                change = changes.Resume()
+                if wish.until is not None:
+                    change = changes.Pause(wish.until, wish.reason, "planner", self._author(entry))
                 entry.until = wish.until
             self._latest[endpoint, type(wish)] = entry
         self.stage.change(endpoint, change)
@@ -301,8 +345,20 @@ class Desk:
         entry = (self._shadows if in_shadow else self._latest)[endpoint, ProposeInterval]
         entry.until, entry.renewals = self.now + timedelta(minutes=wish.ttl_minutes), entry.renewals + 1
         if not in_shadow:
-            hint = changes.SetIntervalHint(wish.interval_ms, wish.ttl_minutes * MINUTE_MS, wish.reason)
-            self.stage.change(endpoint, hint)
+            self.stage.change(endpoint, self._interval_hint(entry, wish))
+
+    def _interval_hint(self, entry: Entry, wish: ProposeInterval) -> changes.SetIntervalHint:
+        ttl_ms, author = wish.ttl_minutes * MINUTE_MS, self._author(entry)
+        return changes.SetIntervalHint(wish.interval_ms, ttl_ms, wish.reason, author_words=author)
+
+    def _author(self, entry: Entry) -> str:
+        """Who asked, in words; the key of a sibling's rule begins with that endpoint's name."""
+        key, of_endpoint = entry.key, None
+        sibling = next((each.name for each in self.world.siblings(entry.endpoint) if _is_of(key, each.name)), None)
+        if key is not None and sibling is not None:
+            key, of_endpoint = key.removeprefix(f"{sibling}:"), sibling
+        as_asked = speaks_of_failures(self.world.by_name[entry.endpoint].description)
+        return author_words(entry.speaker, key, of_endpoint=of_endpoint, as_asked=as_asked)
 
     def _follow(self, entry: Entry, bounded: Bounded, standing: Standing, own_only: bool) -> None:
         """Notes on a shadow, and on the shadows it ends, what would have come of it."""
@@ -317,7 +373,7 @@ class Desk:
         elif bounded.ttl_ms is not None:
             entry.until = self.now + timedelta(milliseconds=bounded.ttl_ms)
         if ProposeInterval in kinds and standing.interval is not None:
-            entry.replaced_ms = standing.interval.interval_ms
+            entry.replaced_ms, entry.replaced_key = standing.interval.interval_ms, standing.interval.key
         for kind in kinds:
             ended = self._shadows.pop((endpoint, kind), None)
             if ended is not None and ended.until is not None and ended.until > self.now:
@@ -344,6 +400,10 @@ class Desk:
         alike = takewhile(lambda earlier: earlier.verdict is entry.verdict and earlier.at > since, said)
         interval_ms = getattr(entry.wish, "interval_ms", None)
         return any(getattr(earlier.wish, "interval_ms", None) == interval_ms for earlier in alike)
+
+
+def _is_of(key: str | None, name: str) -> bool:
+    return key is not None and key.startswith(f"{name}:")
 
 
 def _word(entry: Entry, until: datetime) -> InForce:

@@ -185,8 +185,10 @@ class ModelPlanner:
 
     def _propose(self, wish: Wish, session: Session) -> str:
         target = wish.endpoint or session.endpoint
-        from_sibling = target != session.endpoint
-        if from_sibling and all(sibling.name != target for sibling in self._desk.world.siblings(session.endpoint)):
+        from_sibling = session.endpoint if target != session.endpoint else None
+        if from_sibling is not None and all(
+            sibling.name != target for sibling in self._desk.world.siblings(session.endpoint)
+        ):
             raise BadArgumentsError("Refused: there is no endpoint of that name in this job.")
         judged = self._desk.file(target, wish, speaker=Speaker.MODEL, session=session.number, from_sibling=from_sibling)
         status = judged.verdict.value if judged.verdict is not Verdict.NOTHING else "Not done"

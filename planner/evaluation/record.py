@@ -4,7 +4,7 @@ Targets are sampled and held: at any time they answer what the latest recorded r
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,12 +18,14 @@ from planner.analyst.dossier import subject_of
 from planner.evaluation.desk import Entry
 from planner.evaluation.history import History, PlayedRun
 from planner.evaluation.play import Played
+from planner.evaluation.silences import Span, silences
 from planner.evaluation.world import Member, Moment, Reply, Respond, Spell, World
 from planner.models import Proposal
 from planner.proposals.judgement import Verdict
 from planner.proposals.wishes import BadArgumentsError, Speaker, stored_wish
 from scheduling.exchange.outcome import ErrorKind
 from scheduling.exchange.server_wait import is_wait_header
+from scheduling.simulation.scenario import Event, Pause
 
 MOST_RUNS = 100_000
 _FINISHED = (RunStatus.SUCCESS, RunStatus.FAILED)
@@ -70,22 +72,41 @@ def recorded(endpoint_id: UUID, *, begin: datetime, end: datetime) -> Played:
         .annotate(last=Max("scheduled_for"))
     )
     subject = subject_of(endpoint_id)
+    members = tuple(
+        _member(endpoint, names[endpoint.pk], chosen, begin, before.get(endpoint.pk)) for endpoint in (chosen, *kept)
+    )
+    entries = tuple(_entries(names, begin, end))
     world = World(
         name=chosen.name,
         summary=f"as recorded, with its {len(names) - 1} siblings of the job {chosen.job.name}",
         minutes=(end - begin) / timedelta(minutes=1),
-        members=tuple(
-            _member(endpoint, names[endpoint.pk], chosen, begin, before.get(endpoint.pk))
-            for endpoint in (chosen, *kept)
-        ),
+        members=members,
         targets=lambda: {name: _sampled(history.of(name)) for name in names.values()},
         spells=tuple(spell for name in names.values() for spell in _spells(name, history.of(name), begin, end)),
+        events=tuple(event for member in members for event in _pauses(member, history, entries, begin, end)),
         start=begin,
         hint_floor_ms=settings.ENV.hint_floor_ms,
         secrets=subject.secrets,
         bodies_withheld=subject.bodies_withheld,
     )
-    return Played(world, history, tuple(_entries(names, begin, end)))
+    return Played(world, history, entries)
+
+
+def _pauses(
+    member: Member, history: History, entries: Sequence[Entry], begin: datetime, end: datetime
+) -> Iterator[Event]:
+    """Pauses over the times in which nobody called the endpoint, though its schedule would have."""
+    row = member.spec(begin).new_row()
+    if row.run_once_at is not None:
+        return
+    advised = [
+        Span(entry.at, min(entry.ended_at or end, entry.until, end))
+        for entry in entries
+        if entry.endpoint == member.name and entry.applied and entry.until is not None
+    ]
+    runs = sorted(history.of(member.name), key=lambda run: run.started_at)
+    for silence in silences(row, runs, begin, end, advised=advised):
+        yield Event(silence.begin, member.name, Pause(silence.end, "it was not called then"))
 
 
 def _names(endpoints: Sequence[Endpoint]) -> dict[UUID, str]:

@@ -7,6 +7,7 @@ from planner.evaluation.desk import Desk
 from planner.evaluation.history import PlayedRun
 from planner.rules.advice import MOST_UNSEEN, Advice, SeenRun, Watched, advise, unseen_of, why_deaf
 from planner.rules.heuristics import RUNS_NEEDED
+from planner.rules.memory import Memory
 
 PASS_EVERY = timedelta(seconds=2)
 
@@ -25,6 +26,7 @@ class RulesPlanner:
         self._fresh: dict[str, None] = {}
         self._pass_at: datetime | None = None
         self._through: dict[str, datetime] = {}
+        self._memory: dict[str, Memory] = {}
 
     def settled(self, run: PlayedRun) -> None:
         """A run has ended; the next pass will see it."""
@@ -44,6 +46,10 @@ class RulesPlanner:
         fresh, self._fresh, self._pass_at = self._fresh, {}, None
         for name in fresh:
             watched = self._watched(name)
+            self._memory[name] = watched.remembered()
+            for ended in self._memory[name].ended:
+                if any(each.name == ended.sibling for each in self._desk.world.siblings(name)):
+                    self._desk.withdraw(ended.sibling or "", f"{name}:{ended.key}")
             for advice in advise(watched, self._desk.now, heuristics=self._heuristics):
                 self._file(name, watched, advice)
 
@@ -54,6 +60,7 @@ class RulesPlanner:
         through, self._through[name] = self._through.get(name), runs[0].finished_at
         return Watched(
             endpoint_id=row.id,
+            name=name,
             interval_ms=row.baseline_interval_ms,
             max_interval_ms=row.max_interval_ms,
             next_run_at=row.next_run_at,
@@ -65,6 +72,7 @@ class RulesPlanner:
             turns=desk.turns(name),
             overruled=desk.overruled(name),
             unseen=unseen_of(runs, through),
+            memory=self._memory.get(name),
         )
 
     def _file(self, name: str, watched: Watched, advice: Advice) -> None:
@@ -78,9 +86,9 @@ class RulesPlanner:
                 desk.refuse(name, advice.wish, speaker=advice.speaker, key=key, why=deaf)
                 return
             key = f"{name}:{advice.key}"
-            last = desk.last_asked(target, advice.speaker, key, advice.wish.tool)
-            last_at = last.at if last is not None else None
-            if advice.asked_already(last_at, watched.runs[0].finished_at, desk.now):
+            own_key = key if advice.since is None else None
+            last_at = desk.last_asked(target, advice.speaker, own_key, advice.wish.tool)
+            if advice.asked_already(last_at, desk.now):
                 return
         desk.file(target, advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only)
 

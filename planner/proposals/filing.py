@@ -22,12 +22,14 @@ from jobs import services
 from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, PlannerMode
 from jobs.replan import plan
 from planner.models import Proposal, ProposalStatus
+from planner.proposals.authors import at_endpoint, author_words, speaks_of_failures
 from planner.proposals.inforce import advised_on
 from planner.proposals.judgement import InForce, Judged, Standing, Verdict, judge, may_clear
 from planner.proposals.pace import usual_gap_ms
 from planner.proposals.wishes import (
     ALLOWANCE_SPEAKERS,
     MAX_PAUSE_PER_WEEK,
+    MAX_REASON,
     MINUTE_MS,
     WEEK,
     Bounded,
@@ -39,6 +41,7 @@ from planner.proposals.wishes import (
     Speaker,
     Wish,
 )
+from scheduling.cron.cadence import Cadence, CronError, parse_cadence
 from scheduling.plan.facts import EndpointFacts
 from scheduling.plan.governor import planner_floor_ms
 from scheduling.plan.row import PlanRow
@@ -48,6 +51,8 @@ logger = logging.getLogger(__name__)
 SHORTEST_OFFER = timedelta(hours=1)
 OFFER_STANDS = timedelta(minutes=10)
 MOST_REMEMBERED = 20
+# How a run ended that a sibling's rule had asked for and that was put off until the rule's reason was gone.
+WITHDRAWN = "withdrawn"
 # What changes no schedule is stored once in so long a time.
 _FRESH_FOR = {
     ProposalStatus.HELD: timedelta(days=1),
@@ -76,19 +81,23 @@ def file_proposal(
     key: str | None = None,
     session_id: UUID | None = None,
     own_only: bool = False,
-    from_sibling: bool = False,
+    from_sibling: str | None = None,
 ) -> Filed:
     """Stores a wish as a proposal and, where the endpoint's mode says so, applies it; atomic.
 
-    `from_sibling` tells that another endpoint's answers led to it: it may only make this one run sooner.
+    `from_sibling` names the other endpoint whose answers led the model to it: it may only make this one run sooner.
     Asking twice for what is in force or on file changes nothing, but that an interval hint at half of its life lasts
     longer: it stays the hint of the same proposal. Raises Endpoint.DoesNotExist for an unknown id.
     """
     key = key[:255] if key is not None else None
+    if from_sibling is not None:
+        wish = wish.model_copy(update={"reason": at_endpoint(wish.reason, from_sibling, MAX_REASON)})
     with transaction.atomic():
         endpoint, now = locked_endpoint(endpoint_id)
         standing = standing_of(endpoint, now, wish)
-        judged = judge(wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling)
+        judged = judge(
+            wish, standing, speaker=speaker, key=key, own_only=own_only, now=now, from_sibling=from_sibling is not None
+        )
         if judged.verdict is Verdict.NOTHING:
             return Filed(None, None, judged.why)
         if judged.renews and judged.bounded is not None:
@@ -132,6 +141,24 @@ def file_refusal(*, endpoint_id: UUID, wish: Wish, speaker: Speaker, key: str | 
     return Filed(proposal.pk, ProposalStatus(proposal.status), why)
 
 
+def withdraw_run(*, endpoint_id: UUID, key: str, why: str) -> None:
+    """Drops the one run that a sibling's rule asked for, on offer or in force, if it has not come yet; atomic."""
+    with transaction.atomic():
+        endpoint, now = locked_endpoint(endpoint_id)
+        asked = Proposal.objects.filter(
+            endpoint=endpoint, tool=ProposeNextTime.tool, cause=Speaker.RULE.value, cause_key=key, ended_at=None
+        )
+        end = {"ended_at": now, "ended_by": WITHDRAWN, "status_reason": why[:500]}
+        asked.filter(status=ProposalStatus.PENDING).update(status=ProposalStatus.CLEARED, **end)
+        asked.filter(status=ProposalStatus.SHADOW, hint_expires_at__gt=now, scorecard__isnull=True).update(**end)
+        proposal_id = endpoint.ai_hint_next_run_proposal_id
+        if proposal_id is not None and asked.filter(status=ProposalStatus.APPLIED, pk=proposal_id).update(
+            status=ProposalStatus.CLEARED, **end
+        ):
+            with services.changing(endpoint_id) as (changed, _):
+                services.drop_oneshot_hint(changed)
+
+
 def locked_endpoint(endpoint_id: UUID) -> tuple[Endpoint, datetime]:
     """The endpoint under its row lock with its job, and the database's time. Raises Endpoint.DoesNotExist."""
     found = Endpoint.objects.select_related("job").select_for_update(of=("self",), no_key=True).get(pk=endpoint_id)
@@ -152,16 +179,28 @@ def standing_of(endpoint: Endpoint, now: datetime, wish: Wish) -> Standing:
         oneshot=advised.oneshot,
         pause=advised.pause,
         bounds=bounds_of(endpoint, now),
-        next_run_at=_unpaused_run_at(endpoint, now) if isinstance(wish, PauseUntil) else None,
+        next_run_at=_run_at_without(_PAUSE, endpoint, now) if isinstance(wish, PauseUntil) else None,
+        backed_off_until=_backed_off_until(endpoint, now),
     )
 
 
-def _unpaused_run_at(endpoint: Endpoint, now: datetime) -> datetime | None:
-    """When the endpoint would run if it were not paused; None when nothing is due."""
-    names = (name for name in PlanRow.__dataclass_fields__ if name not in ("job_status", "paused_until"))
-    row = PlanRow(
-        **{name: getattr(endpoint, name) for name in names}, job_status=endpoint.job.status, paused_until=None
-    )
+# What a plan is made without, to know what the rest of it says.
+_PAUSE = frozenset({"paused_until"})
+_ADVICE = _PAUSE | {"ai_hint_interval_ms", "ai_hint_next_run_at", "manual_run_at", "retry_at"}
+
+
+def _backed_off_until(endpoint: Endpoint, now: datetime) -> datetime | None:
+    """When a failing endpoint's own schedule calls next, where a model may not call sooner; else None."""
+    if not endpoint.failure_count or endpoint.baseline_interval_ms is None:
+        return None
+    return None if speaks_of_failures(endpoint.description) else _run_at_without(_ADVICE, endpoint, now)
+
+
+def _run_at_without(left_out: frozenset[str], endpoint: Endpoint, now: datetime) -> datetime | None:
+    """When the endpoint would run without these columns; None when nothing is due."""
+    names = PlanRow.__dataclass_fields__.keys() - {"job_status"}
+    values: dict[str, Any] = {name: None if name in left_out else getattr(endpoint, name) for name in names}
+    row = PlanRow(**values, job_status=endpoint.job.status)
     return plan(row, now, unclaimed=row.lease_owner is None).run_at
 
 
@@ -200,6 +239,8 @@ def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
         created_at=endpoint.created_at,
         anchor_at=endpoint.anchor_at,
         interval_ms=endpoint.baseline_interval_ms,
+        cadence=_cadence(endpoint),
+        last_slot_at=endpoint.last_slot_at,
         failure_count=endpoint.failure_count,
         hint_floor_ms=settings.ENV.hint_floor_ms,
     )
@@ -212,6 +253,13 @@ def bounds_of(endpoint: Endpoint, now: datetime) -> Bounds:
         runs_once=endpoint.run_once_at is not None,
         usual_gap_ms=usual_gap_ms(endpoint.baseline_interval_ms, endpoint.baseline_cron, endpoint.timezone, now),
     )
+
+
+def _cadence(endpoint: Endpoint) -> Cadence | None:
+    try:
+        return parse_cadence(endpoint.baseline_cron, endpoint.timezone) if endpoint.baseline_cron is not None else None
+    except CronError:
+        return None
 
 
 def _paused_this_week(endpoint: Endpoint, now: datetime) -> timedelta:
@@ -284,7 +332,7 @@ def apply(
     proposal.next_run_before = endpoint.next_run_at
     if isinstance(wish, ProposeInterval):
         _replace(proposal, endpoint.ai_hint_interval_proposal_id, {"interval_ms": endpoint.ai_hint_interval_ms}, now)
-        changed = _set_interval(endpoint, wish, proposal.pk)
+        changed = _set_interval(endpoint, wish, proposal)
         proposal.hint_expires_at = changed.ai_hint_interval_expires_at
     elif isinstance(wish, ProposeNextTime):
         at = endpoint.ai_hint_next_run_at
@@ -295,6 +343,7 @@ def apply(
             ttl_ms=wish.ttl_minutes * MINUTE_MS,
             reason=wish.reason,
             author=Author.PLANNER,
+            author_words=author_of(proposal, endpoint),
             proposal_id=proposal.pk,
         )
         proposal.hint_expires_at = changed.ai_hint_next_run_expires_at
@@ -309,6 +358,7 @@ def apply(
                 until=wish.until,
                 reason=wish.reason,
                 author=Author.PLANNER,
+                author_words=author_of(proposal, endpoint),
                 proposal_id=proposal.pk,
             )
             proposal.hint_expires_at = wish.until
@@ -327,21 +377,41 @@ def _renew(endpoint: Endpoint, standing: Standing, bounded: Bounded, now: dateti
     proposal = Proposal.objects.select_for_update().get(pk=hint.proposal_id)
     proposal.hint_expires_at = now + timedelta(minutes=wish.ttl_minutes)
     if not hint.shadow:
-        proposal.hint_expires_at = _set_interval(endpoint, wish, proposal.pk).ai_hint_interval_expires_at
+        proposal.hint_expires_at = _set_interval(endpoint, wish, proposal).ai_hint_interval_expires_at
     proposal.renewals += 1
     proposal.save(update_fields=["hint_expires_at", "renewals"])
     return Filed(proposal.pk, ProposalStatus(proposal.status), bounded.note, renewed=True)
 
 
-def _set_interval(endpoint: Endpoint, wish: ProposeInterval, proposal_id: UUID) -> Endpoint:
+def _set_interval(endpoint: Endpoint, wish: ProposeInterval, proposal: Proposal) -> Endpoint:
     return services.set_interval_hint(
         endpoint_id=endpoint.pk,
         interval_ms=wish.interval_ms,
         ttl_ms=wish.ttl_minutes * MINUTE_MS,
         reason=wish.reason,
         author=Author.PLANNER,
-        proposal_id=proposal_id,
+        author_words=author_of(proposal, endpoint),
+        proposal_id=proposal.pk,
     )
+
+
+def author_of(proposal: Proposal, endpoint: Endpoint) -> str:
+    """Who asked for the proposal, in words; the key of a sibling's rule begins with that endpoint's id."""
+    key, of_endpoint = proposal.cause_key, None
+    sibling_id, _, name = (key or "").partition(":")
+    if name and _is_id(sibling_id):
+        key = name
+        of_endpoint = Endpoint.objects.filter(pk=sibling_id).values_list("name", flat=True).first() or "gone"
+    as_asked = speaks_of_failures(endpoint.description)
+    return author_words(Speaker(proposal.cause), key, of_endpoint=of_endpoint, as_asked=as_asked)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _follow(proposal: Proposal, bounded: Bounded, standing: Standing, *, own_only: bool, now: datetime) -> None:
@@ -377,12 +447,16 @@ def _clear(endpoint: Endpoint, proposal: Proposal, speaker: Speaker, own_only: b
 
 
 def _replaced(hint: InForce) -> dict[str, Any]:
-    return {"interval_ms": hint.interval_ms, "cause": hint.speaker.value}
+    return {"interval_ms": hint.interval_ms, "cause": hint.speaker.value, "key": hint.key}
 
 
 def _replace(proposal: Proposal, replaced_id: UUID | None, replaced: dict[str, Any], now: datetime) -> None:
     if any(value is not None for value in replaced.values()):
-        proposal.replaced_hint = replaced | {"proposal_id": str(replaced_id) if replaced_id else None}
+        named: dict[str, Any] = {"proposal_id": None, "key": None}
+        if replaced_id is not None:
+            key = Proposal.objects.filter(pk=replaced_id).values_list("cause_key", flat=True).first()
+            named = {"proposal_id": str(replaced_id), "key": key}
+        proposal.replaced_hint = replaced | named
     if replaced_id is not None:
         behind = Proposal.objects.filter(pk=replaced_id, status=ProposalStatus.APPLIED)
         end(behind.filter(hint_expires_at__lte=now), now, ProposalStatus.EXPIRED)

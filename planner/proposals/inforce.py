@@ -106,19 +106,19 @@ def _shadow(proposal: Proposal) -> InForce:
 class Turns:
     """How an endpoint's interval hint turned about lately; see `turns_of`."""
 
-    eased: dict[Speaker, int] = field(default_factory=dict)
+    eased: dict[tuple[Speaker, str | None], int] = field(default_factory=dict)
     overruled: bool = False
 
 
 def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, Turns]:
-    """How often since then each speaker dropped its interval hint, or, for rules, replaced it by a slower one.
+    """How often since then each rule of a speaker had its interval hint dropped, or replaced by a rule's slower one.
 
     `overruled` tells that a speaker of higher rank cleared the hint of a heuristic.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT endpoint_id, cause, count(*),
+            SELECT endpoint_id, cause, COALESCE(replaced_hint ->> 'key', cause_key), count(*),
                    bool_or(tool = 'clear_hints' AND cause <> 'heuristic' AND replaced_hint ->> 'cause' = 'heuristic')
             FROM proposals
             WHERE endpoint_id = ANY(%s) AND created_at > %s
@@ -126,13 +126,13 @@ def turns_of(endpoint_ids: Sequence[UUID], since: datetime) -> dict[UUID, Turns]
               AND (tool = 'clear_hints'
                    OR (tool = 'propose_interval' AND cause = 'rule'
                        AND (replaced_hint ->> 'interval_ms')::bigint < (arguments ->> 'interval_ms')::bigint))
-            GROUP BY endpoint_id, cause
+            GROUP BY 1, 2, 3
             """,
             [list(endpoint_ids), since],
         )
         found: dict[UUID, Turns] = {}
-        for endpoint_id, cause, count, overruled in cursor.fetchall():
+        for endpoint_id, cause, key, count, overruled in cursor.fetchall():
             turns = found.setdefault(endpoint_id, Turns())
-            turns.eased[Speaker(cause)] = count
+            turns.eased[Speaker(cause), key] = count
             turns.overruled = turns.overruled or bool(overruled)
         return found

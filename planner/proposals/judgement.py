@@ -3,7 +3,7 @@
 `planner.proposals.filing` judges from the locked row; an evaluation judges from a row that it makes up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -64,6 +64,8 @@ class Standing:
 
     `mode` is off, shadow, approve or auto; `active` tells that neither endpoint nor job is paused or archived by a
     person; `next_run_at` is when it would run without a pause, None when nothing is due. Only pauses look at it.
+    `backed_off_until` is when a failing endpoint's own schedule calls next; None where it does not fail or has no
+    back-off, and where its owner's text speaks of failures. Only the model's word gives way to it.
     """
 
     mode: str
@@ -74,6 +76,7 @@ class Standing:
     pause: InForce | None
     bounds: Bounds
     next_run_at: datetime | None = None
+    backed_off_until: datetime | None = None
 
     def in_place_of(self, wish: Wish) -> InForce | None:
         """What the wish would replace."""
@@ -130,6 +133,14 @@ def judge(
     delay = _not_sooner(bounded, standing, now) if from_sibling else None
     if delay is not None:
         return Judged(Verdict.REFUSED, bounded, delay)
+    backed_off = standing.backed_off_until if speaker is Speaker.MODEL else None
+    if backed_off is not None and isinstance(bounded.wish, ProposeNextTime) and bounded.wish.next_run_at < backed_off:
+        until = instant_words(backed_off, now)
+        why = f"It fails and waits until {until}; its description says nothing of failures, so nothing calls it sooner."
+        return Judged(Verdict.REFUSED, bounded, why)
+    if backed_off is not None and isinstance(bounded.wish, ProposeInterval):
+        note = f"{bounded.note}; in force when the endpoint answers again".removeprefix("; ")
+        bounded = replace(bounded, note=note)
     verdict = _BY_MODE[standing.mode]
     return Judged(verdict, bounded, bounded.note, _renews(hint, verdict, speaker, key, wish, bounded.wish))
 

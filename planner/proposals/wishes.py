@@ -3,6 +3,7 @@
 Whoever speaks, a rule, a heuristic or the model, asks with the same arguments and is held to the same bounds.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -50,7 +51,23 @@ def _in_utc(instant: datetime) -> datetime:
 # Whose pauses the week's allowance limits; what the owner's own rules ask for is the owner's word.
 ALLOWANCE_SPEAKERS = (Speaker.MODEL, Speaker.HEURISTIC)
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+def _iso_8601(value: object) -> object:
+    """A text in ISO 8601 with an offset as an instant. Raises ValueError.
+
+    Digits alone are refused: seconds and milliseconds cannot be told apart.
+    """
+    if isinstance(value, datetime) or value is None:
+        return value
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return datetime.fromisoformat(value.upper())
+    raise ValueError("give an ISO 8601 time with its offset, such as 2026-03-02T12:00:00Z")
+
+
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)"
+)
+Instant = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
 
 
 def _shown(value: object) -> object:
@@ -107,7 +124,7 @@ class PauseUntil(Wish):
     tool = "pause_until"
     summary = "Rest until a time, at most 24 h away; null ends the planner's own pause."
 
-    until: Instant | None
+    until: Annotated[Instant | None, BeforeValidator(_iso_8601)]
 
 
 class ClearHints(Wish):

@@ -6,10 +6,10 @@ Pure. It stays inside what the owner allowed: only an endpoint with a max_interv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# After each stretch of as many runs with the same body the interval doubles, at most three times.
-RUNS_PER_STEP = 10
-MOST_STEPS = 3
-RUNS_NEEDED = RUNS_PER_STEP * MOST_STEPS + 1
+# After so many runs with the same body the interval doubles, once: whatever comes is met at most one interval later.
+RUNS_UNCHANGED = 10
+SLOWER = 2
+RUNS_NEEDED = RUNS_UNCHANGED + 1
 # A hint lives at most a day and must outlive its interval.
 LONGEST_SLOW_INTERVAL_MS = 12 * 3_600_000
 
@@ -33,10 +33,9 @@ def slow_down(digests: Sequence[str | None], interval_ms: int | None, max_interv
     unchanged = 0
     while unchanged < len(digests) and digests[unchanged] is not None and digests[unchanged] == digests[0]:
         unchanged += 1
-    steps = min((unchanged - 1) // RUNS_PER_STEP, MOST_STEPS)
-    if steps < 1:
+    if unchanged <= RUNS_UNCHANGED:
         return None
-    slower_ms = min(interval_ms * 2**steps, max_interval_ms, LONGEST_SLOW_INTERVAL_MS)
+    slower_ms = min(interval_ms * SLOWER, max_interval_ms, LONGEST_SLOW_INTERVAL_MS)
     if slower_ms <= interval_ms:
         return None
-    return SlowDown(slower_ms, f"the response did not change for {steps * RUNS_PER_STEP} runs")
+    return SlowDown(slower_ms, f"the response did not change for {RUNS_UNCHANGED} runs, and usually does not now")

@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import Error, OperationalError, transaction
-from django.db.models import Q
 from psycopg.errors import LockNotAvailable
 
 from cronicorn.logging import Event, log_event
 from cronicorn.postgres.sqlstate import Remedy, remedy_of
 from jobs.models import Endpoint, PlannerMode
 from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, SessionStatus
-from planner.proposals.filing import Filed, file_proposal, file_refusal, locked_endpoint
+from planner.proposals.filing import WITHDRAWN, Filed, file_proposal, file_refusal, locked_endpoint, withdraw_run
 from planner.rules.advice import Advice, Watched, advise, why_deaf
+from planner.rules.memory import Memory, Standing
 from planner.rules.snapshots import NO_ID, endpoints_with_recent_runs, mark_seen, now, sibling_named, watched
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
         for endpoint_id, error in unreadable.items():
             log_event(logger, Event.PASS_FAILED, logging.ERROR, endpoint=endpoint_id, error=str(error))
         locked: set[UUID] = set()
+        memories: dict[UUID, Memory] = {}
         for item in found:
             try:
                 stored += _file_all(item, began_at, heuristics=heuristics)
@@ -63,7 +64,10 @@ def rules_pass(*, last_pass_at: datetime | None, heuristics: bool) -> Passed:
                 locked.add(item.endpoint_id)
                 facts = {"endpoint": item.endpoint_id, "error": str(error).strip()}
                 log_event(logger, Event.PASS_FAILED, logging.WARNING, **facts)
-        mark_seen([seen for seen in batch if seen[1] not in locked])
+            else:
+                if item.endpoint_id not in unreadable:
+                    memories[item.endpoint_id] = item.remembered()
+        mark_seen([seen for seen in batch if seen[1] not in locked], memories)
         looked_at += len(batch)
         if len(batch) < BATCH:
             break
@@ -79,6 +83,8 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
     session: AnalysisSession | None = None
     stored = 0
     try:
+        for ended in item.remembered().ended:
+            _withdraw(item, ended)
         for advice in advise(item, at, heuristics=heuristics):
             with transaction.atomic():
                 filed = _file(item, advice, at)
@@ -90,6 +96,14 @@ def _file_all(item: Watched, at: datetime, *, heuristics: bool) -> int:
             raise
         logger.exception(Event.PASS_FAILED.value, extra={"facts": {"endpoint": item.endpoint_id}})
     return stored
+
+
+def _withdraw(item: Watched, ended: Standing) -> None:
+    """Drops the run of a sibling that a rule asked for and that still waits, now that the rule's reason is gone."""
+    sibling = sibling_named(item.endpoint_id, ended.sibling or "")
+    if sibling is not None:
+        why = f'the rule "{ended.key}" of endpoint "{item.name}" no longer matches'
+        withdraw_run(endpoint_id=sibling, key=f"{item.endpoint_id}:{ended.key}"[:255], why=why)
 
 
 def _file(item: Watched, advice: Advice, at: datetime) -> Filed | None:
@@ -107,7 +121,7 @@ def _file(item: Watched, advice: Advice, at: datetime) -> Filed | None:
         key = f"{item.endpoint_id}:{advice.key}"[:255]
         # Two planners may see the same run: the one that waited for the row finds what the other has filed.
         locked_endpoint(target)
-        if _asked_already(target, key, item, advice, at):
+        if _asked_already(target, key, advice, at):
             return None
     return file_proposal(
         endpoint_id=target, wish=advice.wish, speaker=advice.speaker, key=key, own_only=advice.own_only
@@ -143,10 +157,17 @@ def _noted(
     return session
 
 
-def _asked_already(target: UUID, key: str, item: Watched, advice: Advice, at: datetime) -> bool:
-    """Whether this rule has asked the sibling already, or another one has, and was heard: one run serves them all."""
-    asked = Proposal.objects.filter(
-        Q(cause_key=key) | ~Q(status__in=UNHEARD), endpoint_id=target, cause=advice.speaker.value, tool=advice.wish.tool
-    )
-    last = asked.order_by("-created_at").values_list("created_at", flat=True).first()
-    return advice.asked_already(last, item.runs[0].finished_at, at)
+def _asked_already(target: UUID, key: str, advice: Advice, at: datetime) -> bool:
+    """Whether this rule has asked the sibling already, or another one has, and was heard: one run serves them all.
+
+    A run that was withdrawn, or that never came in the life of its hint, served nobody.
+    """
+    asked = Proposal.objects.filter(endpoint_id=target, cause=advice.speaker.value, tool=advice.wish.tool)
+    if advice.since is None:
+        asked = asked.filter(cause_key=key)
+    last = asked.exclude(status__in=UNHEARD).order_by("-created_at").first()
+    if last is None or last.ended_by == WITHDRAWN:
+        return False
+    if last.status == ProposalStatus.EXPIRED and last.applied_at is not None:
+        return False
+    return advice.asked_already(last.created_at, at)

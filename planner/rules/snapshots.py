@@ -1,5 +1,6 @@
 """Reads what the planner looks at, set-based: a pass costs a few statements, not a few for each endpoint."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from jobs.rules import Rule, body_needed, parse_rules, runs_needed
 from planner.proposals.inforce import Turns, advised_on, proposals_behind, turns_of
 from planner.rules.advice import MOST_UNSEEN, TURNS_WITHIN, SeenRun, Watched, unseen_of
 from planner.rules.heuristics import RUNS_NEEDED
+from planner.rules.memory import Memory
 from scheduling.exchange.bodies import Unparsable, safe_json
 from scheduling.exchange.jsonpath import MISSING
 
@@ -65,21 +67,29 @@ def endpoints_with_recent_runs(after: Place | None, *, heuristics: bool, limit: 
         return found
 
 
-def mark_seen(seen: Sequence[Place]) -> None:
-    """Notes up to which run the rules pass has looked, never back; rows locked elsewhere are looked at again later."""
+def mark_seen(seen: Sequence[Place], memories: Mapping[UUID, Memory]) -> None:
+    """Notes up to which run the rules pass has looked, never back, and what it remembers, where that is known.
+
+    Rows locked elsewhere are looked at again later.
+    """
     if not seen:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH seen AS (SELECT * FROM UNNEST(%s::timestamptz[], %s::uuid[]) AS s(through, id)),
+            WITH seen AS (SELECT * FROM UNNEST(%s::timestamptz[], %s::uuid[], %s::jsonb[]) AS s(through, id, state)),
             free AS (SELECT e.id FROM job_endpoints e WHERE e.id IN (SELECT id FROM seen)
                      ORDER BY e.id FOR NO KEY UPDATE SKIP LOCKED)
-            UPDATE job_endpoints e SET rules_through_run_at = seen.through
+            UPDATE job_endpoints e SET rules_through_run_at = seen.through,
+                rules_state = COALESCE(seen.state, e.rules_state)
             FROM seen JOIN free USING (id)
             WHERE e.id = seen.id AND (e.rules_through_run_at IS NULL OR e.rules_through_run_at < seen.through)
             """,
-            [[through for through, _ in seen], [endpoint_id for _, endpoint_id in seen]],
+            [
+                [through for through, _ in seen],
+                [endpoint_id for _, endpoint_id in seen],
+                [json.dumps(memories[each].to_json()) if each in memories else None for _, each in seen],
+            ],
         )
 
 
@@ -116,6 +126,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
         found.append(
             Watched(
                 endpoint_id=endpoint.pk,
+                name=endpoint.name,
                 interval_ms=endpoint.baseline_interval_ms,
                 max_interval_ms=endpoint.max_interval_ms,
                 next_run_at=endpoint.next_run_at,
@@ -127,6 +138,7 @@ def watched(endpoint_ids: Sequence[UUID], at: datetime) -> tuple[Iterator[Watche
                 turns=turned.eased,
                 overruled=turned.overruled,
                 unseen=unseen_of([run.seen for run in runs[endpoint.pk]], endpoint.rules_through_run_at),
+                memory=Memory.from_json(endpoint.rules_state),
             )
         )
     return _with_bodies(found, runs), unreadable

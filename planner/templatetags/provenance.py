@@ -9,6 +9,7 @@ from django import template
 from jobs.admin.words import utc_words
 from jobs.models import Endpoint
 from planner.models import Cause, Proposal, ProposalStatus, Tool
+from planner.proposals.filing import author_of
 from scheduling.plan.wording import duration_words
 
 MOST_SHOWN = 5
@@ -52,21 +53,8 @@ def idle_rules_on(endpoint: Endpoint, now: datetime) -> list[Proposal]:
 
 @register.filter
 def speaker(proposal: Proposal) -> str:
-    """Who asked: `the rule "busy"`, `the model`, `a heuristic`. The key of a sibling's rule begins with its id."""
-    if proposal.cause == Cause.RULE:
-        sibling, _, name = (proposal.cause_key or "").partition(":")
-        if name and _is_id(sibling):
-            return f'the rule "{name}" of a sibling'
-        return f'the rule "{proposal.cause_key}"'
-    return "a heuristic" if proposal.cause == Cause.HEURISTIC else f"the {proposal.cause}"
-
-
-def _is_id(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
+    """Who asked: `the rule "busy"`, `the rule "down" of endpoint "health"`, `the model`, `a heuristic`."""
+    return author_of(proposal, proposal.endpoint)
 
 
 @register.filter(name="advice")

@@ -148,6 +148,7 @@ def _take_back(cursor: Any, locked: list[UUID]) -> list[Reaped]:
         " fence = e.fence + 1, loss_count = p.loss_count, paused_until = p.paused_until,"
         " pause_reason = p.pause_reason,"
         " paused_by = CASE WHEN p.paused_by_system THEN 'system' ELSE e.paused_by END,"
+        " pause_author = CASE WHEN NOT p.paused_by_system THEN e.pause_author END,"
         " pause_proposal_id = CASE WHEN p.paused_by_system THEN NULL ELSE e.pause_proposal_id END"
         f" FROM UNNEST(%s::uuid[], {PLAN_ARRAYS}, %s::smallint[], %s::timestamptz[], %s::text[], %s::boolean[])"
         f" AS p(id, {PLAN_COLUMNS}, loss_count, paused_until, pause_reason, paused_by_system)"

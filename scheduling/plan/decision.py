@@ -1,9 +1,12 @@
 """What the governor says: a frozen decision with every candidate and its verdict. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from scheduling.plan.wording import instant_words
 
 
 class Source(StrEnum):
@@ -85,6 +88,20 @@ class Decision:
             "inputs": self.inputs,
         }
         return stored if self.uncalled is None else {**stored, "uncalled": self.uncalled}
+
+
+def as_of(decision: Mapping[str, Any], now: datetime, *, claimed: bool) -> dict[str, Any]:
+    """A stored decision as it is to be shown at `now`: its sentence stays true when its time has come.
+
+    `claimed` tells that a worker has taken the run.
+    """
+    run_at = decision.get("run_at")
+    due_at = datetime.fromisoformat(run_at) if run_at is not None else None
+    if due_at is None or due_at > now:
+        return dict(decision)
+    state = "taken by a worker" if claimed else "no worker has taken it yet"
+    planned = decision.get("sentence", "")
+    return {**decision, "sentence": f"Due since {instant_words(due_at, now)}, {state}. When it was planned: {planned}"}
 
 
 def _text(instant: datetime | None) -> str | None:

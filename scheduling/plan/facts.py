@@ -13,25 +13,42 @@ from scheduling.plan.decision import Source
 from scheduling.plan.interval import Interval, is_local
 
 _MILLISECOND = timedelta(milliseconds=1)
+# The author of hints and pauses that give way to a failure back-off.
+MODEL = "the model"
+PLANNER = "the planner"
+PERSON = "a person"
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalHint:
-    """Advice on the interval, in force until `expires_at` (exclusive); None there means not in force."""
+    """Advice on the interval, in force until `expires_at` (exclusive); None there means not in force.
+
+    `author` says in words who set it, where it was not a person.
+    """
 
     interval_ms: int
     expires_at: datetime | None
     reason: str = ""
     by_person: bool = False
+    author: str = PLANNER
+
+    @property
+    def set_by(self) -> str:
+        """Who set it, in words."""
+        return PERSON if self.by_person else self.author
 
 
 @dataclass(frozen=True, slots=True)
 class OneShotHint:
-    """Advice on one moment, in force until `expires_at` (exclusive); None there means not in force."""
+    """Advice on one moment, in force until `expires_at` (exclusive); None there means not in force.
+
+    `author` says in words who set it.
+    """
 
     at: datetime
     expires_at: datetime | None
     reason: str = ""
+    author: str = PLANNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +117,7 @@ class EndpointFacts:
     paused_until: datetime | None = None
     pause_reason: str = ""
     server_wait: AskedWait | None = None
+    pause_author: str = ""
     retry: Retry | None = None
     manual_run_at: datetime | None = None
     overdue: Overdue | None = None
@@ -141,9 +159,11 @@ class EndpointFacts:
             values["hint_interval_ms"] = self.interval_hint.interval_ms
             values["hint_interval_expires_at"] = _text(self.interval_hint.expires_at)
             values["hint_interval_by"] = "person" if self.interval_hint.by_person else "planner"
+            values["hint_interval_author"] = self.interval_hint.set_by
         if self.oneshot_hint is not None:
             values["hint_next_run_at"] = _text(self.oneshot_hint.at)
             values["hint_next_run_expires_at"] = _text(self.oneshot_hint.expires_at)
+            values["hint_next_run_author"] = self.oneshot_hint.author
         if self.retry is not None:
             values["retry_at"], values["retry_slot_at"] = _text(self.retry.at), _text(self.retry.slot_at)
         if self.overdue is not None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from scheduling.plan.backoff import backoff_gap
 from scheduling.plan.decision import Candidate, Decision, Source, Verdict
-from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import MODEL, AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.wording import because, duration_words, instant_words
 
 __all__ = [
@@ -27,6 +27,7 @@ TICK = timedelta(microseconds=1)
 DEFAULT_MAX_HINT_MS = 86_400_000
 PERSON_HINT_FLOOR_MS = 1_000
 CRON_FAILURE_FLOOR_MS = 60_000
+SHORTEST_CRON_GAP_MS = 60_000
 FAILURES_BEFORE_CAUTION = 3
 
 _HELD_IN_OWN_COLUMNS = frozenset({Source.RETRY, Source.MANUAL})
@@ -88,10 +89,23 @@ def baseline_slot_after(facts: EndpointFacts, after: datetime) -> tuple[datetime
 
 
 def planner_floor_ms(facts: EndpointFacts) -> int:
-    """The fastest interval that the planner may ask for, in milliseconds, where the owner set no minimum."""
+    """The fastest interval that the planner may ask for, in milliseconds, where the owner set no minimum.
+
+    It bounds speeding up only: what is no faster than the baseline is never slowed down by it.
+    """
+    baseline_ms = _gap_ms(facts)
     if facts.failure_count < FAILURES_BEFORE_CAUTION:
-        return facts.hint_floor_ms
-    return max(facts.hint_floor_ms, facts.interval_ms or CRON_FAILURE_FLOOR_MS)
+        return facts.hint_floor_ms if baseline_ms is None else min(facts.hint_floor_ms, baseline_ms)
+    return facts.interval_ms or max(facts.hint_floor_ms, CRON_FAILURE_FLOOR_MS)
+
+
+def _gap_ms(facts: EndpointFacts) -> int | None:
+    """The baseline's interval in ms; of a cron expression its next gap, which is looked up only where it may matter."""
+    if facts.interval_ms is not None or facts.cadence is None or facts.hint_floor_ms <= SHORTEST_CRON_GAP_MS:
+        return facts.interval_ms
+    first = facts.cadence.next_after(facts.last_slot_at or facts.created_at)
+    second = None if first is None else facts.cadence.next_after(first)
+    return None if first is None or second is None else (second - first) // timedelta(milliseconds=1)
 
 
 def _scheduled(facts: EndpointFacts, now: datetime, after: datetime, rejected: list[Candidate]) -> _Option | None:
@@ -175,7 +189,7 @@ def _with_interval_hint(
     hint = facts.interval_hint
     if hint is None:
         return baseline
-    author = "a person" if hint.by_person else "the planner"
+    author = hint.set_by
     if facts.run_once_at is not None:
         rejected.append(Candidate(Source.AI_INTERVAL, None, Verdict.OVERRIDDEN, "the endpoint runs once"))
         return baseline
@@ -192,12 +206,21 @@ def _with_interval_hint(
         held = _covered(facts, _baseline(facts, now, hint.expires_at - TICK), rejected)
         ends = f"The hint of {every}, set by {author}, ends at {until}, before its next call."
         return held and replace(held, sentence=f"{held.sentence} {ends}")
+    if baseline is not None and _yields(facts, author) and at < baseline.run_at:
+        rejected.append(Candidate(source, at, Verdict.OVERRIDDEN, "it waits until the endpoint answers again"))
+        waits = f"The hint of {every}, set by {author}, waits until the endpoint answers again."
+        return replace(baseline, sentence=f"{baseline.sentence} {waits}")
     if baseline is not None:
         rejected.append(baseline.judged(Verdict.OVERRIDDEN))
     limits = f" ({note})" if note else ""
     instead = f"; baseline would be {instant_words(baseline.run_at, now)}" if baseline is not None else ""
     sentence = f"Every {every}{limits} until {until}, set by {author}{because(hint.reason)}{instead}."
     return _covered(facts, _Option(source, at, at, sentence, note), rejected)
+
+
+def _yields(facts: EndpointFacts, author: str) -> bool:
+    """Whether what this author set gives way to the back-off now. A cron expression and a single run have none."""
+    return author == MODEL and facts.failure_count > 0 and facts.interval_ms is not None
 
 
 def _bounded(facts: EndpointFacts, hint: IntervalHint) -> tuple[int, Source]:
@@ -227,6 +250,8 @@ def _with_oneshot_hint(
     at = max(hint.at, now)
     if facts.min_interval_ms is not None and facts.last_started_at is not None:
         at = max(at, facts.last_started_at + timedelta(milliseconds=facts.min_interval_ms))
+    if scheduled is not None and _yields(facts, hint.author):
+        at = max(at, scheduled.run_at)
     at = _after_last(facts, _not_before_start(facts, at))
     if at >= hint.expires_at:
         rejected.append(Candidate(Source.AI_ONESHOT, at, Verdict.EXPIRED, "the hint ends before this time"))
@@ -234,7 +259,7 @@ def _with_oneshot_hint(
     instead = ""
     if scheduled is not None and scheduled.run_at > at:
         instead = f"; otherwise it would be {instant_words(scheduled.run_at, now)}"
-    sentence = f"Once at {instant_words(at, now)}, by a one-shot hint{because(hint.reason)}{instead}."
+    sentence = f"Once at {instant_words(at, now)}, set by {hint.author}{because(hint.reason)}{instead}."
     note = "" if at == hint.at else f"moved from {instant_words(hint.at, now)}"
     oneshot = _covered(facts, _Option(Source.AI_ONESHOT, at, at, sentence, note), rejected)
     if oneshot is None:
@@ -254,7 +279,7 @@ def _with_overdue(
     due = facts.overdue
     if due is None or due.source in _HELD_IN_OWN_COLUMNS or _after_last(facts, due.slot_at) != due.slot_at:
         return scheduled
-    sentence = f"Due since {instant_words(due.run_at, now)} ({due.source}) and waiting for a free worker."
+    sentence = f"Due since {instant_words(due.run_at, now)} ({due.source}), not started by {instant_words(now, now)}."
     overdue = _covered(facts, _Option(due.source, due.run_at, due.slot_at, sentence), rejected)
     if overdue is None:
         return scheduled
@@ -271,6 +296,8 @@ def _with_pause(
     if until is None or until <= now:
         return scheduled
     if scheduled is not None:
+        if _yields(facts, facts.pause_author) and scheduled.run_at >= until:
+            return scheduled
         rejected.append(scheduled.judged(Verdict.BLOCKED_BY_PAUSE))
     held = _scheduled(facts, until, until - TICK, [])
     if facts.interval_ms is not None and _not_before_start(facts, until) == until and _has_slot(facts, held, now):
@@ -280,7 +307,8 @@ def _with_pause(
     else:
         run_at, slot_at = held.run_at, held.slot_at
     then = "it runs then" if run_at == until else f"the next run is {instant_words(run_at, now)}"
-    sentence = f"Paused until {instant_words(until, now)}{because(facts.pause_reason)}; {then}."
+    author = f" by {facts.pause_author}" if facts.pause_author else ""
+    sentence = f"Paused until {instant_words(until, now)}{author}{because(facts.pause_reason)}; {then}."
     return _covered(facts, _Option(Source.PAUSED, run_at, slot_at, sentence), rejected)
 
 

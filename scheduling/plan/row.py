@@ -16,7 +16,7 @@ from scheduling.exchange.outcome import Blame, Outcome
 from scheduling.exchange.server_wait import ServerWait, asked_wait
 from scheduling.plan.backoff import retry_delay_ms, stable_jitter
 from scheduling.plan.decision import HOLDING_SOURCES, Decision, Source
-from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import PERSON, PLANNER, AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
 from scheduling.plan.interval import Interval
 from scheduling.plan.tardiness import Tardy, judge_tardiness
@@ -61,11 +61,16 @@ class PlanRow:
     ai_hint_interval_expires_at: datetime | None
     ai_hint_interval_reason: str | None
     ai_hint_interval_set_by: str | None
+    ai_hint_interval_author: str | None
     ai_hint_next_run_at: datetime | None
     ai_hint_next_run_expires_at: datetime | None
     ai_hint_next_run_reason: str | None
+    ai_hint_next_run_set_by: str | None
+    ai_hint_next_run_author: str | None
     paused_until: datetime | None
     pause_reason: str | None
+    paused_by: str | None
+    pause_author: str | None
     last_slot_at: datetime | None
     last_started_at: datetime | None
     failure_count: int
@@ -106,12 +111,14 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
             expires_at=row.ai_hint_interval_expires_at,
             reason=row.ai_hint_interval_reason or "",
             by_person=row.ai_hint_interval_set_by == "user",
+            author=row.ai_hint_interval_author or PLANNER,
         )
     if row.ai_hint_next_run_at is not None:
         oneshot_hint = OneShotHint(
             at=row.ai_hint_next_run_at,
             expires_at=row.ai_hint_next_run_expires_at,
             reason=row.ai_hint_next_run_reason or "",
+            author=PERSON if row.ai_hint_next_run_set_by == "user" else row.ai_hint_next_run_author or PLANNER,
         )
     if row.retry_at is not None and row.retry_slot_at is not None and row.retry_attempt is not None:
         retry = Retry(
@@ -147,6 +154,7 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         paused_until=row.paused_until,
         pause_reason=row.pause_reason or "",
         server_wait=server_wait,
+        pause_author=_pause_author(row),
         retry=retry,
         manual_run_at=row.manual_run_at,
         overdue=overdue,
@@ -161,6 +169,13 @@ def plan_row(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
     """
     facts = facts_of(row, now, unclaimed=unclaimed, hint_floor_ms=hint_floor_ms)
     return with_uncalled(plan_next_run(facts, now), facts, now, row.uncalled, spans)
+
+
+def _pause_author(row: PlanRow) -> str:
+    """Who paused, in words; "" is the scheduler itself, and nobody."""
+    if row.paused_by == "user":
+        return PERSON
+    return row.pause_author or PLANNER if row.paused_by == "planner" else ""
 
 
 def _blocked(row: PlanRow) -> str | None:
@@ -209,6 +224,7 @@ def apply_claim(row: PlanRow, now: datetime, *, worker: str, grace_ms: int | Non
         source in HOLDING_SOURCES and row.ai_hint_next_run_at is not None and row.ai_hint_next_run_at <= due_at
     ):
         row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+        row.ai_hint_next_run_set_by = None
     return tardy
 
 
@@ -296,6 +312,7 @@ def apply_loss(row: PlanRow, *, slot_at: datetime | None, attempt: int, skip: bo
     if row.loss_count >= LOSSES_THAT_PAUSE:
         row.paused_until = max(now + SYSTEM_PAUSE, row.paused_until or now)
         row.pause_reason = f"its worker was lost {row.loss_count} times in a row"
+        row.paused_by = "system"
         return Consequence.PAUSE
     if slot_at is None or skip:
         return Consequence.SKIP

@@ -67,17 +67,19 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SetIntervalHint:
-    """Advice on the interval, in force for `ttl_ms`; `author` is `user` or `planner`."""
+    """Advice on the interval, in force for `ttl_ms`; `author` is `user` or `planner`, `author_words` who that was."""
 
     interval_ms: int
     ttl_ms: int
     reason: str = ""
     author: str = "planner"
+    author_words: str | None = None
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         row.ai_hint_interval_ms = self.interval_ms
         row.ai_hint_interval_expires_at = now + timedelta(milliseconds=self.ttl_ms)
         row.ai_hint_interval_reason, row.ai_hint_interval_set_by = self.reason, self.author
+        row.ai_hint_interval_author = self.author_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,14 @@ class SetOneShotHint:
     next_run_in_ms: int
     ttl_ms: int
     reason: str = ""
+    author: str = "planner"
+    author_words: str | None = None
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         row.ai_hint_next_run_at = now + timedelta(milliseconds=self.next_run_in_ms)
         row.ai_hint_next_run_expires_at = now + timedelta(milliseconds=self.ttl_ms)
-        row.ai_hint_next_run_reason = self.reason
+        row.ai_hint_next_run_reason, row.ai_hint_next_run_set_by = self.reason, self.author
+        row.ai_hint_next_run_author = self.author_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class ClearHints:
             row.ai_hint_interval_reason = row.ai_hint_interval_set_by = None
         if self.oneshot:
             row.ai_hint_next_run_at = row.ai_hint_next_run_expires_at = row.ai_hint_next_run_reason = None
+            row.ai_hint_next_run_set_by = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,12 @@ class Pause:
 
     until: datetime
     reason: str = ""
+    author: str = "user"
+    author_words: str | None = None
 
     def apply(self, row: PlanRow, now: datetime) -> None:
         row.paused_until, row.pause_reason = self.until, self.reason
+        row.paused_by, row.pause_author = self.author, self.author_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,7 @@ class Resume:
     """Ends a pause."""
 
     def apply(self, row: PlanRow, now: datetime) -> None:
-        row.paused_until = row.pause_reason = None
+        row.paused_until = row.pause_reason = row.paused_by = None
 
 
 @dataclass(frozen=True, slots=True)

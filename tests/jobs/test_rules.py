@@ -84,9 +84,10 @@ def reason(when: dict[str, Any], *runs: Observation) -> str | None:
         ({"failing_for": 2}, [seen(failed=True)], None),
         (
             {"error_rate": {"op": ">=", "value": 0.05}},
-            [seen(failed=number == 7) for number in range(20)],
-            "1 of the last 20 calls failed (5 %), at least 5 %",
+            [seen(failed=number in (3, 7, 8, 15)) for number in range(20)],
+            "4 of the last 20 calls failed (20 %), at least 5 %",
         ),
+        ({"error_rate": {"op": ">=", "value": 0.05}}, [seen(failed=number < 3) for number in range(20)], None),
         ({"error_rate": {"op": ">", "value": 0.05}}, [seen(failed=number == 7) for number in range(30)], None),
         ({"error_rate": {"op": ">=", "value": 0.05}}, [seen(failed=True) for _ in range(19)], None),
         ({"error_rate": {"op": "<", "value": 0.02, "runs": 3}}, [seen(), seen(), seen()], FAILED_NEVER),
@@ -190,6 +191,11 @@ def test_each_action_is_read(then: Any, action: Any) -> None:
         ([rule(QUEUE, {"interval_ms": 999})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 1e9})], "rules[0].then.interval_ms", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 30_000, "ttl_minutes": 0})], "rules[0].then.ttl_minutes", "out_of_range"),
+        ([rule(QUEUE, {"interval_ms": 30_000, "every_minutes": 5})], "rules[0].then.every_minutes", "unknown_field"),
+        ([rule(QUEUE, {"pause_minutes": 5, "every_minutes": 5})], "rules[0].then.every_minutes", "unknown_field"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": 0})], "rules[0].then.every_minutes", "out_of_range"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": 1_441})], "rules[0].then.every_minutes", "out_of_range"),
+        ([rule(QUEUE, {"run_sibling": "a", "every_minutes": "5"})], "rules[0].then.every_minutes", "out_of_range"),
         ([rule(QUEUE, {"interval_ms": 300_000, "ttl_minutes": 5})], "rules[0].then.ttl_minutes", "hint_ends_first"),
         ([rule(QUEUE, {"interval_ms": 3_600_000})], "rules[0].then.ttl_minutes", "hint_ends_first"),
         ([rule(QUEUE, {"pause_minutes": 2000})], "rules[0].then.pause_minutes", "out_of_range"),
@@ -283,7 +289,8 @@ CALM = {"error_rate": {"op": "==", "value": 0, "runs": 3}}
 @pytest.mark.parametrize(
     ("failed", "in_force", "matches"),
     [
-        ([True, False, False], None, True),
+        ([True, True, False], None, True),
+        ([True, False, False], None, False),
         ([False, False, True], None, False),
         ([False, False, True], "bad", True),
         ([False, False, True], "other", False),
@@ -295,7 +302,7 @@ def test_a_rule_with_until_matches_until_then_once_its_hint_is_in_force(
     failed: list[bool], in_force: str | None, matches: bool
 ) -> None:
     rules = parse_rules([rule(RATE, name="bad", until=CALM)])
-    found = verdicts(rules, [seen(failed=bad) for bad in failed], in_force=in_force)
+    found = verdicts(rules, [seen(failed=bad) for bad in failed], lasting=[in_force] if in_force else [])
     assert ("interval" in found) is matches
 
 
@@ -395,7 +402,8 @@ FAULTY = {"status": {"op": ">=", "value": 500}}
         ({"duration_ms": {"op": ">", "value": 9}}, [seen(failed=True, duration_ms=8.0)], False),
         ({"failing_for": 2}, [FAILED, FAILED], True),
         ({"failing_for": 2}, [FAILED, GOOD], False),
-        ({"error_rate": {"op": ">=", "value": 0.5, "runs": 2}}, [FAILED, GOOD], True),
+        ({"error_rate": {"op": ">=", "value": 0.5, "runs": 2}}, [FAILED, FAILED], True),
+        ({"error_rate": {"op": ">=", "value": 0.5, "runs": 2}}, [FAILED, GOOD], False),
         ({"unchanged_runs": 2}, [GOOD, GOOD], True),
         ({"unchanged_runs": 2}, [FAILED, GOOD], None),
         ({"unchanged_runs": 3}, [FAILED, GOOD, GOOD], None),
@@ -418,3 +426,45 @@ def test_a_condition_holds_does_not_hold_or_is_unknown(
     assert (reason(when, *runs) is not None) is (truth is True)
     assert is_unknown(rules, "r", runs) is (truth is None)
     assert not is_unknown(rules, "another", runs)
+
+
+@pytest.mark.parametrize(
+    ("condition", "runs", "words"),
+    [
+        ({**QUEUE, "op": "<", "value": 50}, [seen({"queue_depth": 80})], "queue_depth is 80, waiting for below 50"),
+        ({**QUEUE, "op": "<", "value": 50}, [seen({})], "queue_depth is missing, waiting for below 50"),
+        ({**QUEUE, "op": "==", "value": 0}, [seen({"queue_depth": 80})], "queue_depth is 80, waiting for 0"),
+        ({"path": "$.a", "op": "exists"}, [seen({})], "a is missing"),
+        ({"path": "$.a", "op": "contains", "value": "b"}, [seen({})], 'a is looked at for "b"'),
+        ({"status": {"op": "<", "value": 400}}, [seen(status_code=500)], "the status is 500, waiting for below 400"),
+        (
+            {"status": {"op": "<", "value": 400}},
+            [seen(status_code=None)],
+            "the status is missing, waiting for below 400",
+        ),
+        ({"duration_ms": {"op": "<", "value": 9}}, [seen(duration_ms=20)], "the call took 20 ms, waiting for below 9"),
+        (
+            {"duration_ms": {"op": "<", "value": 9}},
+            [seen(duration_ms=None)],
+            "the call has no duration, waiting for below 9",
+        ),
+        ({"failing_for": 3}, [seen(failed=True), seen()], "the last 1 calls failed, waiting for 3"),
+        (
+            {"unchanged_runs": 3},
+            [seen(digest="a"), seen(digest="b")],
+            "the response was the same for 1 runs, waiting for 3",
+        ),
+        (
+            {"error_rate": {"op": "<", "value": 0.02, "runs": 50}},
+            [seen(failed=number == 3) for number in range(50)],
+            "1 of the last 50 calls failed (2 %), waiting for below 2 % over 50 runs",
+        ),
+        (
+            {"any": [{"all": [{"failing_for": 2}]}, {**QUEUE, "op": "<", "value": 50}]},
+            [seen({"queue_depth": 80})],
+            "the last 0 calls failed, waiting for 2 or queue_depth is 80, waiting for below 50",
+        ),
+    ],
+)
+def test_conditions_tell_their_figures_whether_they_hold_or_not(condition: Any, runs: list[Any], words: str) -> None:
+    assert parse_rules([rule(condition)])[0].when.figures(runs) == words

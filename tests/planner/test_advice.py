@@ -1,6 +1,8 @@
 """What rules and heuristics advise, by table and over many runs: no database, no clock."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +14,8 @@ from jobs.rules import parse_rules
 from planner.proposals.judgement import InForce
 from planner.proposals.wishes import MAX_REASON, ClearHints, PauseUntil, ProposeInterval, ProposeNextTime, Speaker
 from planner.rules.advice import MOST_TURNS, Advice, SeenRun, Watched, advise
+from planner.rules.changetimes import ChangeTimes
+from planner.rules.memory import Memory, Standing
 from scheduling.exchange.jsonpath import MISSING
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -27,6 +31,8 @@ SLOWER = {
     "when": {"path": "$.depth", "op": "<", "value": 50},
     "then": {"interval_ms": 600_000, "ttl_minutes": 60},
 }
+NOT_YET = 'the until of "degraded" does not hold yet: 1 of the last 3 calls failed (33.3 %), waiting for below 10 %'
+NOT_YET += " over 3 runs"
 DEGRADED = {
     "name": "degraded",
     "when": {"error_rate": {"op": ">=", "value": 0.5, "runs": 2}},
@@ -47,6 +53,7 @@ def hint(speaker: Speaker, key: str | None, interval_ms: int = 30_000, left: tim
 def watched(rules: Sequence[Any], *runs: SeenRun, **fields: Any) -> Watched:
     values: dict[str, Any] = {
         "endpoint_id": UUID(int=1),
+        "name": "queue",
         "interval_ms": 300_000,
         "max_interval_ms": None,
         "next_run_at": NOW + timedelta(minutes=5),
@@ -63,7 +70,10 @@ def advised(rules: Sequence[Any], *runs: SeenRun, heuristics: bool = True, **fie
     return advise(watched(rules, *runs, **fields), NOW, heuristics=heuristics)
 
 
-FLAPS = {Speaker.RULE: MOST_TURNS, Speaker.HEURISTIC: MOST_TURNS}
+FLAPS = {
+    **{(Speaker.RULE, key): MOST_TURNS for key in ("busy", "slower", "degraded")},
+    (Speaker.HEURISTIC, "unchanged"): MOST_TURNS,
+}
 
 
 @pytest.mark.parametrize(
@@ -111,8 +121,8 @@ def test_what_the_rules_want_of_the_interval(
     ("failed", "left", "wanted"),
     [
         ([False, False, True], HOUR, None),
-        ([False, False, True], HOUR / 2, "depth is 412, and that is not over yet"),
-        ([False, False, False], HOUR, "the until of degraded holds"),
+        ([False, False, True], HOUR / 2, NOT_YET),
+        ([False, False, False], HOUR, 'the until of "degraded" holds: 0 of the last 3 calls failed (0 %), below 10 %'),
         ([True, True, False], HOUR / 2, "2 of the last 2 calls failed (100 %), at least 50 %"),
     ],
 )
@@ -132,12 +142,6 @@ def test_a_rule_with_until_that_flaps_keeps_its_hint() -> None:
 
 def test_a_rule_with_until_does_not_begin_in_the_band() -> None:
     assert advised([DEGRADED], seen(), seen(), seen(failed=True)) == []
-
-
-def test_the_reason_of_a_lasting_rule_does_not_grow() -> None:
-    renewed = InForce(Speaker.RULE, "degraded", {"interval_ms": 30_000, "reason": "x, and that is not over yet"}, NOW)
-    found = advised([DEGRADED], seen(), seen(), seen(failed=True), seen(), interval_hint=renewed)
-    assert [advice.wish.reason for advice in found] == ["x, and that is not over yet"]
 
 
 def away(*, status: int | None = 503) -> SeenRun:
@@ -178,9 +182,11 @@ def test_a_hint_of_a_rule_that_is_gone_is_dropped_by_failed_runs_too() -> None:
 
 def test_a_failed_run_between_two_matches_makes_no_new_match() -> None:
     rule = {"when": {"path": "$.depth", "op": ">", "value": 100}, "then": {"run_sibling": "recover"}}
-    for between, is_new in ((away(), False), (seen(3), True)):
-        (found,) = advised([rule], seen(900), between, seen(900), unseen=1)
-        assert found.new_match is is_new
+    began = NOW - HOUR
+    memory = watched([rule], replace(seen(900), finished_at=began), seen(3)).remembered()
+    for between, since in ((away(), began), (seen(3), NOW)):
+        (found,) = advised([rule], seen(900), between, seen(900), unseen=2, memory=memory)
+        assert found.since == since
 
 
 def test_a_long_reason_is_cut() -> None:
@@ -215,22 +221,110 @@ def test_a_rule_pauses_where_that_defers_the_next_run(fields: dict[str, Any], pa
     )
 
 
-def test_a_rule_for_a_sibling_tells_a_new_match_from_one_that_goes_on() -> None:
-    rule = {"when": {"failing_for": 1}, "then": {"run_sibling": "recover", "ttl_minutes": 5}}
-    for before, is_new in ((seen(), True), (seen(failed=True), False)):
+def test_a_rule_for_a_sibling_tells_since_when_it_matches_and_of_whom_it_speaks() -> None:
+    rule = {"when": {"failing_for": 1}, "then": {"run_sibling": "recover", "every_minutes": 5}}
+    for before, since in ((seen(), NOW), (seen(failed=True), None)):
         (found,) = advised([rule], seen(failed=True), before)
         assert isinstance(found.wish, ProposeNextTime)
-        assert (found.wish.endpoint, found.new_match, found.again_after) == ("recover", is_new, timedelta(minutes=5))
+        assert (found.wish.endpoint, found.since, found.again_after) == ("recover", since, timedelta(minutes=5))
+        assert found.wish.reason == 'the last call failed (of endpoint "queue")'
+
+
+@pytest.mark.parametrize(
+    ("since", "again_after", "last_at", "asked"),
+    [
+        (NOW, None, None, False),
+        (NOW, None, NOW - HOUR, False),
+        (NOW, None, NOW, True),
+        (NOW - 9 * HOUR, None, NOW - 8 * HOUR, True),
+        (NOW - 9 * HOUR, HOUR, NOW - 8 * HOUR, False),
+        (NOW - 9 * HOUR, HOUR, NOW - HOUR / 2, True),
+        (None, None, NOW - 99 * HOUR, True),
+        (None, HOUR, NOW - 99 * HOUR, False),
+    ],
+)
+def test_a_sibling_is_asked_once_for_a_change_and_again_only_where_that_was_asked_for(
+    since: datetime | None, again_after: timedelta | None, last_at: datetime | None, asked: bool
+) -> None:
+    wish = ProposeNextTime(next_run_at=NOW, reason="x")
+    advice = Advice(Speaker.RULE, wish, since=since, again_after=again_after)
+    assert advice.asked_already(last_at, NOW) is asked
+
+
+STRONG = {
+    "name": "strong",
+    "when": {"path": "$.depth", "op": ">", "value": 1_000},
+    "until": {"path": "$.depth", "op": "<", "value": 500},
+    "then": {"interval_ms": 30_000},
+}
+WEAK = {
+    "name": "weak",
+    "when": {"path": "$.depth", "op": ">", "value": 100},
+    "until": {"path": "$.depth", "op": "<", "value": 50},
+    "then": {"interval_ms": 60_000},
+}
+
+
+def followed(rules: Sequence[Any], depths: Sequence[int]) -> list[str | None]:
+    """Which rule's hint is in force after each run, with the memory stored and read again after each pass."""
+    memory: Memory | None = None
+    in_force: InForce | None = None
+    names: list[str | None] = []
+    for number in range(len(depths)):
+        runs = [
+            SeenRun(NOW + back * timedelta(minutes=1), seen(depths[back]).observation) for back in range(number, -1, -1)
+        ]
+        item = watched(rules, *runs, interval_hint=in_force, memory=memory, next_run_at=None)
+        for advice in advise(item, NOW, heuristics=False):
+            if isinstance(advice.wish, ClearHints):
+                in_force = None
+            elif isinstance(advice.wish, ProposeInterval):
+                in_force = InForce(Speaker.RULE, advice.key, advice.wish.model_dump(mode="json"), NOW + HOUR)
+        memory = Memory.from_json(json.loads(json.dumps(item.remembered().to_json())))
+        names.append(in_force.key if in_force is not None else None)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("rules", "depths", "names"),
+    [
+        ([STRONG, WEAK], [0, 1500, 80, 40], [None, "strong", "weak", None]),
+        ([STRONG, WEAK], [0, 150, 1500, 700, 80, 80, 40], [None, "weak", *["strong"] * 2, "weak", "weak", None]),
+        ([STRONG, WEAK], [0, 1500, 300, 20], [None, "strong", "weak", None]),
+        ([STRONG, WEAK], [0, 1500, 20, 80], [None, "strong", None, None]),
+        ([WEAK, STRONG], [0, 1500, 80, 40], [None, "weak", "weak", None]),
+        ([STRONG, BUSY], [0, 1500, 300, 3, 3], [None, "strong", "busy", "busy", None]),
+        ([STRONG, BUSY], [0, 1500, 3], [None, "strong", None]),
+    ],
+)
+def test_a_weaker_rule_that_still_holds_takes_over_when_the_stronger_one_ends(
+    rules: list[Any], depths: list[int], names: list[str | None]
+) -> None:
+    assert followed(rules, depths) == names
+
+
+def test_a_person_who_clears_the_hint_ends_what_a_rule_remembers() -> None:
+    runs = [seen(80), seen(1500)]
+    memory = Memory({"weak": Standing("weak", "x", NOW), "strong": Standing("strong", "y", NOW)})
+    assert advised([STRONG, WEAK], *runs, memory=memory, heuristics=False) == []
+
+
+def test_a_rule_that_flapped_does_not_hold_up_another_one() -> None:
+    turns = {(Speaker.RULE, "busy"): MOST_TURNS}
+    found = advised([WEAK], seen(3), interval_hint=hint(Speaker.RULE, "weak"), turns=turns)
+    assert [type(advice.wish) for advice in found] == [ClearHints]
 
 
 SAME = [seen(7)] * 11
+SLOW_WORDS = "the response did not change for 10 runs, and usually does not now"
+KNOWN = Memory({}, (), ChangeTimes(NOW - timedelta(days=20), "7", NOW - HOUR))
 SLOW = hint(Speaker.HEURISTIC, "unchanged", 600_000)
 
 
 @pytest.mark.parametrize(
     ("runs", "fields", "wanted"),
     [
-        (SAME, {}, ProposeInterval(interval_ms=600_000, reason="the response did not change for 10 runs")),
+        (SAME, {}, ProposeInterval(interval_ms=600_000, reason=SLOW_WORDS)),
         (SAME, {"max_interval_ms": None}, None),
         (SAME, {"interval_ms": 46_800_000, "max_interval_ms": 86_400_000}, None),
         (SAME, {"interval_hint": SLOW}, None),
@@ -238,7 +332,19 @@ SLOW = hint(Speaker.HEURISTIC, "unchanged", 600_000)
         (SAME, {"turns": FLAPS}, None),
         (SAME, {"overruled": True}, None),
         ([seen(8), *SAME], {"interval_hint": SLOW, "overruled": True}, ClearHints(reason="the response changed")),
-        (SAME, {"turns": {Speaker.RULE: 9, Speaker.HEURISTIC: MOST_TURNS - 1}}, "slower"),
+        (SAME, {"turns": {(Speaker.RULE, "x"): 9, (Speaker.HEURISTIC, "unchanged"): MOST_TURNS - 1}}, "slower"),
+        (SAME, {"memory": None}, None),
+        (SAME, {"memory": Memory({}, (), ChangeTimes(NOW - timedelta(days=13), "7", NOW - HOUR))}, None),
+        (
+            SAME,
+            {
+                "memory": Memory(
+                    {}, (), ChangeTimes(NOW - timedelta(days=20), "7", NOW - HOUR, days={26: NOW.toordinal() - 1})
+                )
+            },
+            None,
+        ),
+        (SAME, {"max_interval_ms": 400_000}, ProposeInterval(interval_ms=400_000, reason=SLOW_WORDS)),
         ([seen(8), *SAME], {"interval_hint": SLOW}, ClearHints(reason="the response changed")),
         ([seen(8), *SAME], {"interval_hint": SLOW, "turns": FLAPS}, ClearHints(reason="the response changed")),
         ([seen(7, failed=True), *SAME], {"interval_hint": SLOW}, ClearHints(reason="the last call failed")),
@@ -248,7 +354,7 @@ SLOW = hint(Speaker.HEURISTIC, "unchanged", 600_000)
 def test_what_never_changes_is_slowed_down_and_taken_back(
     runs: list[SeenRun], fields: dict[str, Any], wanted: Any
 ) -> None:
-    found = advised([], *runs, **{"max_interval_ms": 900_000, **fields})
+    found = advised([], *runs, **{"max_interval_ms": 900_000, "memory": KNOWN, **fields})
     if wanted == "slower":
         assert isinstance(found[0].wish, ProposeInterval)
     else:
@@ -273,7 +379,7 @@ def test_an_oscillating_value_turns_the_schedule_about_a_few_times_an_hour_and_n
         runs = [seen(412 if (number - back) // 4 % 2 == 0 else 3) for back in range(2)]
         if in_force is not None and in_force.expires_at <= now:
             in_force = None
-        turns = {Speaker.RULE: sum(at > now - HOUR for at in turned)}
+        turns = {(Speaker.RULE, "busy"): sum(at > now - HOUR for at in turned)}
         for advice in advise(watched([BUSY], *runs, interval_hint=in_force, turns=turns), now, heuristics=True):
             wished += 1
             if isinstance(advice.wish, ClearHints):

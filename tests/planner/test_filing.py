@@ -237,3 +237,43 @@ def test_the_planner_may_shorten_its_own_pause_as_long_as_that_defers_the_next_r
     assert file(endpoint, PauseUntil(until=shorter, reason="less")) is not None
     endpoint.refresh_from_db()
     assert endpoint.paused_until == endpoint.next_run_at == shorter
+
+
+@pytest.mark.parametrize(
+    ("description", "speaker", "status"),
+    [
+        ("The nightly report.", Speaker.MODEL, ProposalStatus.REFUSED),
+        ("Look every minute while it fails.", Speaker.MODEL, ProposalStatus.APPLIED),
+        ("The nightly report.", Speaker.RULE, ProposalStatus.APPLIED),
+    ],
+)
+def test_a_one_shot_of_the_model_does_not_lower_a_back_off_unless_the_owners_text_speaks_of_failures(
+    description: str, speaker: Speaker, status: str
+) -> None:
+    endpoint = make_endpoint(
+        description=description, baseline_interval_ms=600_000, failure_count=2, last_slot_at=utc_now()
+    )
+    found = file(endpoint, ProposeNextTime(next_run_at=utc_now(), reason="look again"), speaker, key="again")
+    assert found is not None
+    assert found.status == status
+
+
+def test_an_interval_of_the_model_says_that_it_waits_while_the_endpoint_fails() -> None:
+    endpoint = make_endpoint(baseline_interval_ms=600_000, failure_count=2, last_slot_at=utc_now())
+    found = file(endpoint)
+    assert found is not None
+    assert (found.status, found.status_reason) == (
+        ProposalStatus.APPLIED,
+        "in force when the endpoint answers again",
+    )
+    endpoint.refresh_from_db()
+    assert "waits until the endpoint answers again" in endpoint.next_decision["sentence"]
+    assert endpoint.ai_hint_interval_author == "the model"
+
+
+def test_what_the_model_wants_of_a_sibling_says_where_it_was_seen() -> None:
+    endpoint = make_endpoint()
+    wake = ProposeNextTime(next_run_at=utc_now(), reason="it failed 3 times")
+    found = file(endpoint, wake, from_sibling="health")
+    assert found is not None
+    assert found.reason == 'it failed 3 times (of endpoint "health")'

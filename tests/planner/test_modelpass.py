@@ -101,7 +101,7 @@ def test_a_model_that_proposes_an_interval_is_followed_and_the_schedule_says_why
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms == 30_000
     assert endpoint.next_run_at == endpoint.last_started_at + timedelta(seconds=30)
-    assert "set by the planner because queue_depth is 412" in endpoint.next_decision["sentence"]
+    assert "set by the model because queue_depth is 412" in endpoint.next_decision["sentence"]
     session = AnalysisSession.objects.get()
     assert (session.status, session.trigger, session.error_kind) == ("completed", "never_analysed", None)
     assert (session.prompt_tokens, session.completion_tokens) == (900, 60)

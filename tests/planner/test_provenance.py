@@ -78,7 +78,7 @@ def test_who_spoke_in_words() -> None:
     make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *")
     ran(check, status=RunStatus.FAILED, status_code=500)
     rules_pass(last_pass_at=None, heuristics=False)
-    assert speaker(Proposal.objects.get()) == 'the rule "help: now" of a sibling'
+    assert speaker(Proposal.objects.get()) == 'the rule "help: now" of endpoint "check"'
     own = file(check, speaker=Speaker.RULE, key="busy: very")
     slow = file(make_endpoint(), speaker=Speaker.HEURISTIC, key="unchanged")
     assert own is not None

@@ -1,7 +1,9 @@
 """The rules pass on a real database: what it writes, and what it leaves alone."""
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
 
@@ -19,6 +21,8 @@ from planner.models import AnalysisSession, Backend, Proposal, ProposalStatus, S
 from planner.proposals.inforce import advised_on
 from planner.proposals.wishes import DAY_MS, ClearHints, Speaker
 from planner.rules.advice import MOST_TURNS, Advice, Watched, advise
+from planner.rules.changetimes import ChangeTimes
+from planner.rules.memory import Memory
 from planner.rules.rulespass import rules_pass
 from scheduling.plan.decision import Source
 from tests.planner.scenes import FASTER, QUEUE_RULE, busy_endpoint, file, ran, utc_now
@@ -200,7 +204,10 @@ def test_run_sibling_wakes_the_sibling_once_for_each_new_match() -> None:
     assert look(heuristics=False) == 1
     recover.refresh_from_db()
     assert recover.next_source == Source.AI_ONESHOT
-    assert "because the last call failed" in recover.next_decision["sentence"]
+    sentence = recover.next_decision["sentence"]
+    assert (
+        'set by the rule "rules[0]" of endpoint "check" because the last call failed (of endpoint "check")' in sentence
+    )
     Endpoint.objects.update(rules_through_run_at=None)
     assert look(heuristics=False) == 0
     ran(check, status=RunStatus.FAILED, status_code=500, ago=0.1)
@@ -244,6 +251,95 @@ def test_a_second_match_is_not_lost_where_the_run_that_ended_the_first_came_in_t
     for ago in (3, 2, 1):
         ran(check, {"state": "down"}, ago=ago)
     assert look(heuristics=False) == 0
+
+
+DOWN = {"path": "$.state", "op": "==", "value": "down"}
+
+
+def down_check(**then: Any) -> tuple[Endpoint, Endpoint]:
+    """A check whose rule wakes a recovery, which ran a moment ago and may run every ten minutes."""
+    job = make_job()
+    rule = {"name": "down", "when": DOWN, "then": {"run_sibling": "recover", **then}}
+    check = make_endpoint(job=job, name="check", rules=[rule])
+    recover = make_endpoint(job=job, name="recover", baseline_cron="0 3 * * *", min_interval_ms=600_000)
+    ran(recover, {}, ago=30)
+    return check, recover
+
+
+def age(seconds: float) -> None:
+    """As if all proposals and memories were that much older."""
+    back = timedelta(seconds=seconds)
+    for proposal in Proposal.objects.all():
+        Proposal.objects.filter(pk=proposal.pk).update(created_at=proposal.created_at - back)
+    for endpoint in Endpoint.objects.exclude(rules_state=None):
+        for each in endpoint.rules_state["rules"]:
+            each["since"] = (datetime.fromisoformat(each["since"]) - back).isoformat()
+        Endpoint.objects.filter(pk=endpoint.pk).update(rules_state=endpoint.rules_state)
+
+
+def test_run_sibling_speaks_on_the_change_to_true_only_however_long_it_lasts() -> None:
+    check, _ = down_check()
+    ran(check, {"state": "down"}, ago=9)
+    assert look(heuristics=False) == 1
+    for _ in range(3):
+        age(7_200)
+        ran(check, {"state": "down"}, ago=1)
+        assert look(heuristics=False) == 0
+    Endpoint.objects.filter(pk=check.pk).update(
+        rules=[{"when": {"failing_for": 9}, "then": {"clear": True}}, *check.rules]
+    )
+    ran(check, {"state": "down"}, ago=0.8)
+    assert look(heuristics=False) == 0
+    ran(check, "no answer", status=RunStatus.FAILED, status_code=503, ago=0.7)
+    assert look(heuristics=False) == 0
+    ran(check, {"state": "down"}, ago=0.6)
+    assert look(heuristics=False) == 0
+    ran(check, {"state": "up"}, ago=0.5)
+    assert look(heuristics=False) == 0
+    ran(check, {"state": "down"}, ago=0.4)
+    assert look(heuristics=False) == 1
+
+
+def test_run_sibling_repeats_where_that_is_asked_for() -> None:
+    check, _ = down_check(every_minutes=20)
+    ran(check, {"state": "down"}, ago=9)
+    assert look(heuristics=False) == 1
+    for seconds, stored in ((900, 0), (400, 1), (60, 0)):
+        age(seconds)
+        ran(check, {"state": "down"}, ago=0.1)
+        assert look(heuristics=False) == stored
+
+
+@pytest.mark.parametrize("mode", [PlannerMode.AUTO, PlannerMode.APPROVE, PlannerMode.SHADOW])
+def test_a_siblings_run_that_was_put_off_is_dropped_when_its_reason_is_gone(mode: PlannerMode) -> None:
+    check, recover = down_check()
+    Endpoint.objects.filter(pk=recover.pk).update(planner_mode=mode)
+    ran(check, {"state": "down"}, ago=9)
+    assert look(heuristics=False) == 1
+    recover.refresh_from_db()
+    assert (recover.next_source == Source.AI_ONESHOT) is (mode == PlannerMode.AUTO)
+    ran(check, {"state": "up"}, ago=8)
+    look(heuristics=False)
+    recover.refresh_from_db()
+    assert recover.ai_hint_next_run_at is None
+    assert recover.next_source == Source.BASELINE_CRON
+    proposal = Proposal.objects.get()
+    assert proposal.ended_by == "withdrawn"
+    assert proposal.status_reason == 'the rule "down" of endpoint "check" no longer matches'
+    ran(check, {"state": "down"}, ago=0.1)
+    assert look(heuristics=False) == 1
+
+
+def test_a_persons_one_shot_on_a_sibling_is_not_dropped_with_the_reason_of_a_rule() -> None:
+    check, recover = down_check()
+    ran(check, {"state": "down"}, ago=9)
+    look(heuristics=False)
+    at = utc_now() + timedelta(minutes=20)
+    hints.set_oneshot_hint(endpoint_id=recover.pk, next_run_at=at, ttl_ms=DAY_MS, reason="mine", author=Author.USER)
+    ran(check, {"state": "up"}, ago=8)
+    look(heuristics=False)
+    recover.refresh_from_db()
+    assert recover.ai_hint_next_run_at == at
 
 
 @pytest.mark.django_db(transaction=True)
@@ -384,23 +480,32 @@ def test_heuristics_can_be_switched_off() -> None:
     assert look(heuristics=False) == 0
 
 
-def test_an_unchanged_body_slows_down_step_by_step_and_a_change_brings_the_baseline_back() -> None:
+def known_for_long(endpoint: Endpoint, body: Any) -> None:
+    """As if the rules pass had watched the endpoint for three weeks, and its body had never changed."""
+    digest, at = hashlib.sha256(json.dumps(body).encode()).hexdigest(), utc_now() - timedelta(hours=1)
+    memory = Memory({}, (), ChangeTimes(at - timedelta(days=21), digest, at))
+    Endpoint.objects.filter(pk=endpoint.pk).update(rules_state=memory.to_json())
+
+
+def test_an_unchanged_body_slows_down_once_it_is_known_and_a_change_brings_the_baseline_back() -> None:
     endpoint = make_endpoint(baseline_interval_ms=60_000, max_interval_ms=300_000)
     for number in range(11):
         ran(endpoint, {"state": "idle"}, ago=100 - number)
+    assert look() == 0
+    known_for_long(endpoint, {"state": "idle"})
+    ran(endpoint, {"state": "idle"}, ago=80)
     assert look() == 1
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms == 120_000
-    for number in range(20):
-        ran(endpoint, {"state": "idle"}, ago=80 - number)
-    assert look() == 1
-    endpoint.refresh_from_db()
-    assert endpoint.ai_hint_interval_ms == 300_000
-    assert "did not change for 30 runs" in endpoint.next_decision["sentence"]
+    assert "set by a heuristic because the response did not change for 10 runs" in endpoint.next_decision["sentence"]
     ran(endpoint, {"state": "busy"}, ago=1)
     assert look() == 1
     endpoint.refresh_from_db()
     assert endpoint.ai_hint_interval_ms is None
+    ran(endpoint, {"state": "busy"}, ago=0.5)
+    assert look() == 0
+    endpoint.refresh_from_db()
+    assert len(endpoint.rules_state["times"]["days"]) >= 1
 
 
 @pytest.mark.parametrize("mode", [PlannerMode.AUTO, PlannerMode.SHADOW])
@@ -408,6 +513,7 @@ def test_a_slower_pace_that_the_model_cleared_is_not_set_again_within_the_hour(m
     endpoint = make_endpoint(baseline_interval_ms=60_000, max_interval_ms=300_000, planner_mode=mode)
     for number in range(11):
         ran(endpoint, {"state": "idle"}, ago=100 - number)
+    known_for_long(endpoint, {"state": "idle"})
     assert look() == 1
     assert file(endpoint, ClearHints(reason="the deployment begins")) is not None
     ran(endpoint, {"state": "idle"}, ago=1)
@@ -444,7 +550,9 @@ def test_what_a_pass_filed_on_an_endpoint_belongs_to_one_session() -> None:
     session = AnalysisSession.objects.get()
     assert (session.endpoint_id, session.owner_id, session.backend) == (check.pk, check.owner_id, Backend.RULES)
     assert (session.status, session.prompt_tokens, session.completion_tokens) == (SessionStatus.COMPLETED, 0, 0)
-    assert session.reasoning == "rules[0]: queue_depth is 412, above 100\nhelp: the last call failed"
+    assert (
+        session.reasoning == 'rules[0]: queue_depth is 412, above 100\nhelp: the last call failed (of endpoint "check")'
+    )
     assert [(call["name"], call["result"]) for call in session.tool_calls] == [
         ("propose_interval", "applied."),
         ("propose_next_time", "applied."),

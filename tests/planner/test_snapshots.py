@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from jobs.models import Endpoint, EndpointStatus
 from planner.rules import rulespass, snapshots
+from planner.rules.memory import Memory
 from planner.rules.rulespass import rules_pass
 from planner.rules.snapshots import NO_ID, Place, endpoints_with_recent_runs, mark_seen, sibling_named, watched
 from scheduling.exchange.jsonpath import MISSING
@@ -54,9 +55,11 @@ def test_what_one_planner_has_seen_is_not_forgotten_by_the_late_word_of_another(
     endpoint = with_rule()
     ran(endpoint, {})
     at = endpoint.last_run_at
-    mark_seen([(at, endpoint.pk)])
-    mark_seen([(at - timedelta(minutes=5), endpoint.pk)])
+    mark_seen([(at, endpoint.pk)], {})
+    mark_seen([(at - timedelta(minutes=5), endpoint.pk)], {endpoint.pk: Memory()})
     assert met() == []
+    endpoint.refresh_from_db()
+    assert endpoint.rules_state is None
     ran(endpoint, {}, ago=0)
     assert [endpoint_id for _, endpoint_id in met()] == [endpoint.pk]
 

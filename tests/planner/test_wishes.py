@@ -28,6 +28,12 @@ from planner.proposals.wishes import (
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NO_INSTANTS = (
+    *("1700000000", "1700000000000", "-1700000000", "1.7e9", "1700000000.5", " 1700000000 ", "0", ""),
+    *("tomorrow", "2026-03-01", "20260301T120000Z", "2026-03-01T12:00:00", "2026-03-01T12:00:00 UTC", "12:00:00Z"),
+    *("2026-13-01T12:00:00Z", "2026-03-01T25:00:00Z"),
+    *(1_700_000_000, 1_700_000_000_000, 1.7e9, True, [], {}),
+)
 FREE = Bounds(None, None, 10_000, NOW, timedelta(hours=48))
 
 
@@ -46,6 +52,23 @@ def test_a_person_outranks_a_rule_a_rule_the_model_and_the_model_a_heuristic() -
     assert Speaker.MODEL.outranks(Speaker.HEURISTIC)
     assert not Speaker.MODEL.outranks(Speaker.MODEL)
     assert not Speaker.HEURISTIC.outranks(Speaker.RULE)
+
+
+@pytest.mark.parametrize("value", NO_INSTANTS, ids=repr)
+@pytest.mark.parametrize(("tool", "name"), [("propose_next_time", "next_run_at"), ("pause_until", "until")])
+def test_a_time_that_is_not_iso_8601_with_an_offset_is_refused_by_its_name(tool: str, name: str, value: Any) -> None:
+    with pytest.raises(BadArgumentsError, match=rf"^Refused: {name}"):
+        read_arguments(tool, json.dumps({name: value, "reason": "x"}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2026-03-01T12:00:00Z", "2026-03-01 13:00+01:00", "2026-03-01T12:00:00.000000+0000", "2026-03-01t12:00:00z"],
+)
+def test_a_time_in_iso_8601_with_an_offset_is_read(value: str) -> None:
+    found = read_arguments("propose_next_time", json.dumps({"next_run_at": value, "reason": "x"}))
+    assert isinstance(found, ProposeNextTime)
+    assert found.next_run_at == NOW
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scheduling.cron.cadence import parse_cadence
-from scheduling.plan.decision import Source, Verdict
+from scheduling.plan.decision import Source, Verdict, as_of
 from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
 from scheduling.plan.governor import plan_next_run
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, endpoint, from_noon
@@ -316,9 +316,20 @@ TRUTH_TABLE: dict[str, tuple[EndpointFacts, float | None, Source | None]] = {
         60,
         Source.CLAMPED_MIN,
     ),
-    "interval 2s, 3 failures, planner's hint 2s: the floor holds": (
+    "interval 2s, 3 failures, planner's hint 2s: the floor is for speeding up only": (
         interval(2 * SECOND, failure_count=3, interval_hint=hint(2 * SECOND)),
-        10,
+        2,
+        Source.AI_INTERVAL,
+    ),
+    "interval 5s, planner's hint 7s: slower than the baseline, so not moved to the floor": (
+        interval(5 * SECOND, interval_hint=hint(7 * SECOND)),
+        7,
+        Source.AI_INTERVAL,
+    ),
+    "interval 5s, planner's hint 5s": (interval(5 * SECOND, interval_hint=hint(5 * SECOND)), 5, Source.AI_INTERVAL),
+    "interval 5s, planner's hint 2s: not slower than the baseline": (
+        interval(5 * SECOND, interval_hint=hint(2 * SECOND)),
+        5,
         Source.CLAMPED_MIN,
     ),
     "hint 2s, max 5s: the maximum outranks the floor": (
@@ -789,11 +800,11 @@ SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
     ),
     "a one-shot": (
         replace(BASE, oneshot_hint=OneShotHint(from_noon(minutes=2), IN_TWO_HOURS, "a deploy ends\nthen!")),
-        "Once at 12:02 UTC, by a one-shot hint because a deploy ends then; otherwise it would be 12:05 UTC.",
+        "Once at 12:02 UTC, set by the planner because a deploy ends then; otherwise it would be 12:05 UTC.",
     ),
     "a one-shot on the slot of the baseline": (
         replace(BASE, oneshot_hint=oneshot(minutes=5)),
-        "Once at 12:05 UTC, by a one-shot hint.",
+        "Once at 12:05 UTC, set by the planner.",
     ),
     "a retry": (
         replace(BASE, retry=retry(seconds=2)),
@@ -829,7 +840,7 @@ SENTENCES: dict[str, tuple[EndpointFacts, str]] = {
             last_slot_at=None,
             overdue=Overdue(from_noon(minutes=-1), Source.AI_INTERVAL, from_noon(minutes=-1)),
         ),
-        "Due since 11:59 UTC (ai-interval) and waiting for a free worker.",
+        "Due since 11:59 UTC (ai-interval), not started by 12:00 UTC.",
     ),
     "not schedulable": (replace(BASE, blocked="its job is archived"), "Nothing is due: its job is archived."),
     "done": (once(NOON, ends_at=from_noon(hours=1)), "Nothing is due: the one run of this endpoint is done."),
@@ -1086,8 +1097,10 @@ def test_inputs_name_everything_that_is_set() -> None:
         "hint_interval_ms": 60_000,
         "hint_interval_expires_at": None,
         "hint_interval_by": "person",
+        "hint_interval_author": "a person",
         "hint_next_run_at": "2026-03-02T12:01:00+00:00",
         "hint_next_run_expires_at": None,
+        "hint_next_run_author": "the planner",
         "retry_at": "2026-03-02T12:00:02+00:00",
         "retry_slot_at": "2026-03-02T12:00:00+00:00",
         "overdue_slot_at": "2026-03-02T11:59:57+00:00",
@@ -1221,3 +1234,122 @@ def test_backed_off_baseline_says_so_in_its_note() -> None:
 def test_retry_that_waits_for_the_server_says_so() -> None:
     decision = plan_next_run(asked(cron("0 9 * * *", retry=retry(seconds=2)), minutes=10), NOON)
     assert decision.candidates[0].note == "put off because it answered 429 with Retry-After"
+
+
+@pytest.mark.parametrize(
+    ("late", "claimed", "sentence"),
+    [
+        (-60, False, "Every 5 min by the baseline; the next slot is 12:05 UTC."),
+        (-60, True, "Every 5 min by the baseline; the next slot is 12:05 UTC."),
+        (
+            0,
+            False,
+            "Due since 12:05 UTC, no worker has taken it yet."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+        (
+            90,
+            True,
+            "Due since 12:05 UTC, taken by a worker."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+        (
+            86_400,
+            False,
+            "Due since 2026-03-02 12:05 UTC, no worker has taken it yet."
+            " When it was planned: Every 5 min by the baseline; the next slot is 12:05 UTC.",
+        ),
+    ],
+)
+def test_a_stored_decision_is_shown_as_what_is_true_by_now(late: float, claimed: bool, sentence: str) -> None:
+    stored = plan_next_run(BASE, NOON).to_json()
+    shown = as_of(stored, from_noon(minutes=5, seconds=late), claimed=claimed)
+    assert shown == {**stored, "sentence": sentence}
+
+
+def test_where_nothing_is_due_the_stored_sentence_stands() -> None:
+    stored = plan_next_run(replace(BASE, blocked="the endpoint is paused"), NOON).to_json()
+    assert as_of(stored, NOON, claimed=False) == stored
+    assert as_of({}, NOON, claimed=False) == {}
+
+
+FAILING = failing(5 * MINUTE, minutes=15, recovery_check_ms=HOUR, failure_count=2)
+BACKED_OFF = from_noon(minutes=20)
+
+
+@pytest.mark.parametrize(
+    ("author", "at"),
+    [
+        ("the model", BACKED_OFF),
+        ("the model, as the description asks", from_noon(minutes=1)),
+        ('the rule "busy"', from_noon(minutes=1)),
+        ("a heuristic", from_noon(minutes=1)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["interval", "one-shot", "both"])
+def test_what_the_model_set_gives_way_to_the_back_off_and_what_others_set_does_not(
+    author: str, at: datetime, kind: str
+) -> None:
+    pace = hint(MINUTE, author=author) if kind != "one-shot" else None
+    once = replace(oneshot(minutes=1), author=author) if kind != "interval" else None
+    decision = plan_next_run(replace(FAILING, interval_hint=pace, oneshot_hint=once), NOON)
+    assert decision.run_at == at
+    if author == "the model" and kind == "interval":
+        assert decision.sentence.endswith(
+            "The hint of 1 min, set by the model, waits until the endpoint answers again."
+        )
+
+
+def test_the_hint_of_the_model_counts_again_once_the_endpoint_answers() -> None:
+    decision = plan_next_run(interval(5 * MINUTE, interval_hint=hint(MINUTE, author="the model")), NOON)
+    assert decision.run_at == from_noon(minutes=1)
+
+
+def test_a_faster_rule_is_not_held_back_by_a_one_shot_of_the_model() -> None:
+    facts = replace(
+        FAILING,
+        interval_hint=hint(2 * MINUTE, author='the rule "busy"'),
+        oneshot_hint=replace(oneshot(minutes=1), author="the model"),
+    )
+    assert plan_next_run(facts, NOON).run_at == from_noon(minutes=2)
+
+
+@pytest.mark.parametrize(("author", "minutes"), [("the model", 20), ("a person", 7), ('the rule "rest"', 7)])
+def test_the_end_of_a_pause_of_the_model_is_not_sooner_than_the_back_off(author: str, minutes: int) -> None:
+    facts = replace(FAILING, paused_until=from_noon(minutes=7), pause_author=author)
+    assert plan_next_run(facts, NOON).run_at == from_noon(minutes=minutes)
+
+
+def test_cron_has_no_back_off_that_the_model_could_lower() -> None:
+    facts = replace(cron("0 * * * *"), failure_count=2, interval_hint=hint(MINUTE, author="the model"))
+    assert plan_next_run(facts, NOON).run_at == from_noon(minutes=1)
+
+
+@pytest.mark.parametrize(("floor", "hinted", "seconds"), [(120, 90, 90), (120, 30, 60), (10, 30, 30)])
+def test_a_floor_above_the_gap_of_a_cron_expression_does_not_slow_it_down(
+    floor: int, hinted: int, seconds: int
+) -> None:
+    facts = replace(cron("* * * * *"), hint_floor_ms=floor * SECOND, interval_hint=hint(hinted * SECOND))
+    assert plan_next_run(facts, NOON).run_at == from_noon(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        (
+            replace(BASE, interval_hint=hint(MINUTE, author='the rule "busy"', reason="depth is 412, above 100")),
+            'Every 1 min until 14:00 UTC, set by the rule "busy" because depth is 412, above 100;'
+            " baseline would be 12:05 UTC.",
+        ),
+        (
+            replace(BASE, oneshot_hint=replace(oneshot(minutes=2), author='the rule "down" of endpoint "health"')),
+            'Once at 12:02 UTC, set by the rule "down" of endpoint "health"; otherwise it would be 12:05 UTC.',
+        ),
+        (
+            replace(BASE, paused_until=from_noon(minutes=10), pause_author="a heuristic", pause_reason="it is busy"),
+            "Paused until 12:10 UTC by a heuristic because it is busy; it runs then.",
+        ),
+    ],
+)
+def test_sentences_name_who_set_what_is_in_force(facts: EndpointFacts, sentence: str) -> None:
+    assert plan_next_run(facts, NOON).sentence == sentence

@@ -64,7 +64,7 @@ def changes(dice: Random, now: datetime) -> Change:
         lambda: ClearHints(),
         lambda: ClearHints(oneshot=False),
         lambda: ClearHints(interval=False),
-        lambda: Pause(now + timedelta(seconds=dice.choice([20, 300, 900])), "rest"),
+        lambda: Pause(now + timedelta(seconds=dice.choice([20, 300, 900])), "rest", "planner"),
         lambda: Resume(),
         lambda: RunNow(),
         lambda: ResetFailures(),

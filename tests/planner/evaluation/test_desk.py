@@ -186,7 +186,7 @@ def test_rules_that_name_no_sibling_run_nothing_and_say_so_once_an_hour() -> Non
 
 
 def test_turns_of_rules_are_counted_within_the_hour() -> None:
-    seen: list[dict[Speaker, int]] = []
+    seen: list[dict[tuple[Speaker, str | None], int]] = []
 
     def look(desk: Desk) -> Judged:
         seen.append(desk.turns("a"))
@@ -195,4 +195,4 @@ def test_turns_of_rules_are_counted_within_the_hour() -> None:
     fast, slow = wants(FASTER, Speaker.RULE, key="r"), wants(SLOWER, Speaker.RULE, key="s")
     clear = wants(ClearHints(reason="calm"), Speaker.RULE, key="r")
     played(Asks(at_15=fast, at_20=slow, at_25=clear, at_30=look, at_82=look))
-    assert seen == [{Speaker.RULE: 2}, {Speaker.RULE: 1}]
+    assert seen == [{(Speaker.RULE, "r"): 1, (Speaker.RULE, "s"): 1}, {(Speaker.RULE, "s"): 1}]

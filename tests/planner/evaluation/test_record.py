@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import Endpoint
+from jobs.models import Endpoint, Run
 from planner.evaluation import record
 from planner.evaluation.history import PlayedRun
 from planner.evaluation.play import Played, play
@@ -13,6 +13,7 @@ from planner.evaluation.record import TooManyRunsError, recorded
 from planner.evaluation.rules import RulesPlanner
 from planner.evaluation.scenarios import SCENARIOS
 from planner.evaluation.world import Spell
+from planner.models import Proposal
 from planner.proposals.judgement import Verdict
 from planner.proposals.wishes import ProposeInterval, Speaker
 from tests.planner.evaluation.stored import Filed, store_endpoints, store_runs, store_state
@@ -106,6 +107,52 @@ def test_slots_that_were_served_before_are_not_served_again() -> None:
     store = PlayedRun(once.name, WORLD.at(-30), WORLD.at(-30), WORLD.at(-29), "run-once", True, 200)
     store_runs(once, [store])
     assert play(read(once).world).history.of(once.name) == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(60, 120), (0, 100), (130, WORLD.minutes), (0, WORLD.minutes)],
+    ids=["middle", "head", "tail", "all"],
+)
+def test_a_stretch_in_which_nobody_called_is_not_called_in_the_replay_either(begin: float, end: float) -> None:
+    was = play(WORLD)
+    endpoints = stored(was)
+    first, last = WORLD.at(begin), WORLD.at(end)
+    Run.objects.filter(endpoint=endpoints["shop"], due_at__gte=first, due_at__lt=last).delete()
+    record = read(endpoints["shop"])
+    again = play(record.world)
+    assert len(again.runs("shop")) == len(record.runs("shop"))
+    assert again.runs("shop", begin, end) == []
+    assert len(again.runs("checkout")) == len(was.runs("checkout"))
+    ruled = play(record.world, RulesPlanner())
+    # What was asked for before the stretch may call once more on its way into it.
+    assert len(ruled.runs("shop", begin + 5, end)) == 0
+
+
+def test_a_stretch_that_the_planner_paused_is_what_it_saved() -> None:
+    was = play(WORLD)
+    endpoints = stored(was)
+    Run.objects.filter(endpoint=endpoints["shop"], due_at__gte=WORLD.at(60), due_at__lt=WORLD.at(120)).delete()
+    Proposal.objects.create(
+        endpoint=endpoints["shop"],
+        owner_id=endpoints["shop"].owner_id,
+        cause="model",
+        tool="pause_until",
+        mode="auto",
+        status="expired",
+        created_at=WORLD.at(59),
+        applied_at=WORLD.at(59),
+        hint_expires_at=WORLD.at(120),
+        arguments_asked={"until": WORLD.at(120).isoformat(), "reason": "rest"},
+        arguments={"until": WORLD.at(120).isoformat(), "reason": "rest"},
+    )
+    assert len(play(read(endpoints["shop"]).world).runs("shop")) == len(was.runs("shop"))
+
+
+def test_a_schedule_that_was_slower_then_is_no_silence() -> None:
+    endpoints = stored(play(WORLD))
+    Endpoint.objects.filter(pk=endpoints["shop"].pk).update(baseline_interval_ms=60_000)
+    assert read(endpoints["shop"]).world.events == ()
 
 
 def test_endpoints_of_one_name_are_told_apart() -> None:
