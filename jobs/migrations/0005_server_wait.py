@@ -23,7 +23,7 @@ def in_calendar(column):
 class Migration(migrations.Migration):
     """Adds what a server asked for, since when an endpoint has been failing, and the bound on recovery.
 
-    Constraints are checked for new rows only, so that the table is locked for a moment; 0005_server_wait_validated
+    Constraints are checked for new rows only, so that the table is locked for a moment; 0007_server_wait_validated
     checks the rest.
     """
 

@@ -43,7 +43,7 @@ UPDATE job_endpoints SET {NO_PLAN} WHERE owner_id IN (SELECT id FROM users WHERE
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("jobs", "0006_hint_authors"),
+        ("jobs", "0008_hint_authors"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -5,7 +5,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
     """Checks the rows that were there before; reads and writes go on meanwhile."""
 
-    dependencies = [("jobs", "0005_server_wait_runs")]
+    dependencies = [("jobs", "0006_server_wait_runs")]
 
     operations = [
         *(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0005_server_wait_validated")]
+    dependencies = [("jobs", "0007_server_wait_validated")]
 
     operations = [
         migrations.AddField("endpoint", "ai_hint_interval_author", models.CharField(max_length=600, null=True, editable=False)),
