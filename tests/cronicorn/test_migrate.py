@@ -89,6 +89,7 @@ def test_prepare_on_a_read_only_database_says_so(server: Postgres) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_statement_of_a_migration_may_take_long_and_waits_two_seconds_for_a_lock() -> None:
+    connection.ensure_connection()  # a session that begins now would take the bounds of migrations for its own
     before = connection.bounds
     connection.bounds = MIGRATION_BOUNDS
     try:

@@ -166,7 +166,9 @@ def test_the_phases_of_a_call_say_where_it_was_when_it_ended(fields: dict[str, A
 
 
 def test_back_off_is_named_in_list_page_dashboard_and_job(cast: Cast) -> None:
-    endpoint = make_endpoint(make_job(cast.alice), failure_count=2)
+    now = datetime.now(UTC)
+    failing = {"failure_count": 2, "failing_since": now - timedelta(hours=1), "last_slot_at": now}
+    endpoint = make_endpoint(make_job(cast.alice), **failing, recovery_check_ms=3_600_000)
     make_run(endpoint)
     client = signed_in(cast.alice)
     for address in ("/jobs/endpoint/", f"/jobs/endpoint/{endpoint.pk}/", f"/jobs/job/{endpoint.job_id}/", "/"):

@@ -6,20 +6,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 
 from cronicorn.env import PROJECT_DIR
-from tests.support.processes import eventually
+from tests.chaos.proxy import Proxy
+from tests.support.processes import eventually, test_database_url
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A web server of its own, without a database."""
-    folder: Path = tmp_path_factory.mktemp("web")
+@contextmanager
+def web_server(folder: Path, database_url: str) -> Iterator[int]:
+    """A web server of its own, by its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
@@ -27,7 +28,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         **{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
         "SECRET_KEY": "k" * 50,
         "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+        "DATABASE_URL": database_url,
         "DATA_DIR": str(folder),
         "PORT": str(number),
         "WEB_WORKERS": "1",
@@ -41,6 +42,15 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None, django_db_blocker: Any) -> Iterator[int]:
+    """A web server on the database of the tests."""
+    with django_db_blocker.unblock():
+        url = test_database_url()
+    with web_server(tmp_path_factory.mktemp("web"), url) as number:
+        yield number
 
 
 def _listens(port: int) -> bool:
@@ -122,11 +132,17 @@ def test_head_is_answered_without_a_body(port: int, path: str) -> None:
     assert headers["content-type"]
 
 
-def test_a_page_without_a_database_is_a_500_of_ours(port: int) -> None:
-    status, headers, body = ask(port, get("/accounts/login/", "Cookie: sessionid=" + "a" * 32))
-    assert status == 500
+@pytest.mark.django_db(transaction=True)
+def test_a_page_without_a_database_is_a_503_of_ours(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with Proxy() as proxy:
+            port = stack.enter_context(web_server(tmp_path, proxy.url))
+        status, headers, body = ask(port, get("/accounts/login/", "Cookie: sessionid=" + "a" * 32))
+        below_api, _, answer = ask(port, get("/api/health"))
+    assert (status, below_api) == (503, 503)
     assert headers["content-type"].startswith("text/html")
-    assert b"Something went wrong" in body
+    assert b"The database does not answer" in body
+    assert json.loads(answer)["errors"][0]["code"] == "database_unavailable"
 
 
 @pytest.mark.parametrize("host", ["evil.example.net", "a b", "[::1", "x" * 300])

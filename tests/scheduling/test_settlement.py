@@ -136,7 +136,7 @@ def test_retry_waits_for_the_servers_retry_after(make_due: MakeDue, now: Callabl
     settle(worker="w1", results=[result_of(claim()[0], **BUSY)])
     endpoint.refresh_from_db()
     assert endpoint.next_run_at is not None
-    assert 58 <= (endpoint.next_run_at - now()).total_seconds() <= 60
+    assert 58 <= (endpoint.next_run_at - now()).total_seconds() <= 61  # counted from the end of the call
 
 
 @pytest.mark.parametrize("mode", ["off", "shadow", "approve", "auto"])

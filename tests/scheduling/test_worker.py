@@ -109,7 +109,7 @@ def test_failures_back_off_where_the_owner_lets_recovery_wait(
     worker.run_once()
     endpoint.refresh_from_db()
     assert (endpoint.failing_since, endpoint.next_slot_at) == (since, slot + timedelta(minutes=4))
-    assert endpoint.next_decision["candidates"][0]["note"] == "backed off from 1 min"
+    assert endpoint.next_decision["candidates"][0]["note"] == "backed off to every 4 min"
 
 
 def test_private_target_is_refused_without_dialling(make_due: MakeDue, worker: Worker) -> None:

@@ -33,4 +33,4 @@ def test_the_address_is_the_argument_or_api_url_or_the_port(http_target: HttpTar
     )
     assert "ok    public health" in done.stdout
     assert "ok    synthetic health" in done.stdout
-    assert {request.path for request in http_target.requests} == {"/api/health", "/api/synthetic/health"}
+    assert {request.path for request in http_target.requests} == {"/api/health?strict", "/api/synthetic/health"}

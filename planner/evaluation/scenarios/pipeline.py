@@ -71,7 +71,8 @@ WORLD = World(
                 {
                     "name": "transformed",
                     "when": {"path": "$.state", "op": "==", "value": "done"},
-                    "then": {"run_sibling": "load", "ttl_minutes": 5},
+                    # Every run says done, so that the rule matches on from batch to batch.
+                    "then": {"run_sibling": "load", "ttl_minutes": 5, "every_minutes": 1},
                 }
             ],
         ),

@@ -426,14 +426,15 @@ def test_a_database_that_does_not_answer_in_time_is_told_apart_from_a_fault_of_o
     job = make_job(cast.alice)
     other = connection.copy()
     try:
-        with connection.cursor() as cursor, other.cursor() as blocker:
+        with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '20ms'")
+        with other.cursor() as blocker:
             blocker.execute("BEGIN; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
             status, body = api.send("GET", f"/api/jobs/{job.pk}")
             blocker.execute("ROLLBACK")
-            cursor.execute("RESET lock_timeout")
     finally:
         other.close()
+        connection.close()  # with the limit that was set in its session
     assert (status, faults(body)) == (503, [("database_unavailable", None)])
     assert api.get(f"/api/jobs/{job.pk}")["id"] == str(job.pk)
 
