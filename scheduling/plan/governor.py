@@ -198,7 +198,8 @@ def _with_interval_hint(
         return baseline
     interval_ms, source = _bounded(facts, hint)
     start = facts.last_started_at or facts.created_at
-    at = _after_last(facts, _not_before_start(facts, max(start + timedelta(milliseconds=interval_ms), now)))
+    hinted_at = start + timedelta(milliseconds=interval_ms)
+    at = _after_last(facts, _not_before_start(facts, max(hinted_at, now)))
     note = "" if interval_ms == hint.interval_ms else f"clamped from {duration_words(hint.interval_ms)}"
     every, until = duration_words(interval_ms), instant_words(hint.expires_at, now)
     if at >= hint.expires_at:
@@ -206,7 +207,7 @@ def _with_interval_hint(
         held = _covered(facts, _baseline(facts, now, hint.expires_at - TICK), rejected)
         ends = f"The hint of {every}, set by {author}, ends at {until}, before its next call."
         return held and replace(held, sentence=f"{held.sentence} {ends}")
-    if baseline is not None and _yields(facts, author) and at < baseline.run_at:
+    if baseline is not None and _yields(facts, author) and hinted_at < _backed_off_until(facts):
         rejected.append(Candidate(source, at, Verdict.OVERRIDDEN, "it waits until the endpoint answers again"))
         waits = f"The hint of {every}, set by {author}, waits until the endpoint answers again."
         return replace(baseline, sentence=f"{baseline.sentence} {waits}")
@@ -221,6 +222,13 @@ def _with_interval_hint(
 def _yields(facts: EndpointFacts, author: str) -> bool:
     """Whether what this author set gives way to the back-off now. A cron expression and a single run have none."""
     return author == MODEL and facts.failure_count > 0 and facts.interval_ms is not None
+
+
+def _backed_off_until(facts: EndpointFacts) -> datetime:
+    """When the run after the last slot is due by the baseline and its back-off, whether that is over by now or not."""
+    last = facts.last_slot_at or facts.created_at
+    found = baseline_slot_after(facts, last)
+    return last if found is None else found[1]
 
 
 def _bounded(facts: EndpointFacts, hint: IntervalHint) -> tuple[int, Source]:
@@ -295,13 +303,16 @@ def _with_pause(
     until = facts.paused_until
     if until is None or until <= now:
         return scheduled
+    yields = _yields(facts, facts.pause_author)
     if scheduled is not None:
-        if _yields(facts, facts.pause_author) and scheduled.run_at >= until:
+        if yields and scheduled.run_at >= until:
             return scheduled
         rejected.append(scheduled.judged(Verdict.BLOCKED_BY_PAUSE))
     held = _scheduled(facts, until, until - TICK, [])
-    if facts.interval_ms is not None and _not_before_start(facts, until) == until and _has_slot(facts, held, now):
-        run_at = slot_at = _after_last(facts, until)
+    end = _after_last(facts, until)
+    ends_with_a_run = facts.interval_ms is not None and not yields and facts.covers(end)
+    if ends_with_a_run and _has_slot(facts, held, now):
+        run_at = slot_at = end
     elif held is None:
         return None
     else:

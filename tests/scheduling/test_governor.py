@@ -1320,6 +1320,21 @@ def test_the_end_of_a_pause_of_the_model_is_not_sooner_than_the_back_off(author:
     assert plan_next_run(facts, NOON).run_at == from_noon(minutes=minutes)
 
 
+@pytest.mark.parametrize(("hinted", "minutes"), [(1, 5), (10, 10)])
+def test_slower_hint_of_the_model_counts_without_a_back_off_and_a_faster_one_does_not(
+    hinted: int, minutes: int
+) -> None:
+    facts = failing(5 * MINUTE, minutes=5, failure_count=2, interval_hint=hint(hinted * MINUTE, author="the model"))
+    assert plan_next_run(facts, NOON).run_at == from_noon(minutes=minutes)
+
+
+@pytest.mark.parametrize(("author", "minutes"), [("the model", 10), ("a person", 7)])
+def test_end_of_a_pause_of_the_model_waits_for_the_grid_while_the_endpoint_fails(author: str, minutes: int) -> None:
+    facts = failing(5 * MINUTE, minutes=5, failure_count=2, paused_until=from_noon(minutes=7), pause_author=author)
+    assert plan_next_run(facts, NOON).run_at == from_noon(minutes=minutes)
+    assert plan_next_run(facts, from_noon(minutes=6)).run_at == from_noon(minutes=minutes)
+
+
 def test_cron_has_no_back_off_that_the_model_could_lower() -> None:
     facts = replace(cron("0 * * * *"), failure_count=2, interval_hint=hint(MINUTE, author="the model"))
     assert plan_next_run(facts, NOON).run_at == from_noon(minutes=1)

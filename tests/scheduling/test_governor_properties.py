@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from scheduling.cron.cadence import parse_cadence
 from scheduling.plan.decision import Decision, Source, Verdict
-from scheduling.plan.facts import AskedWait, EndpointFacts, IntervalHint, OneShotHint, Overdue, Retry
+from scheduling.plan.facts import (
+    MODEL,
+    PLANNER,
+    AskedWait,
+    EndpointFacts,
+    IntervalHint,
+    OneShotHint,
+    Overdue,
+    Retry,
+)
 from scheduling.plan.governor import DEFAULT_MAX_HINT_MS, PERSON_HINT_FLOOR_MS, plan_next_run, planner_floor_ms
 from tests.support.schedules import DAY, HOUR, MINUTE, NOON, SECOND, from_noon
 
@@ -33,6 +42,7 @@ durations = (st.sampled_from(ROUND[1:]) | st.integers(SECOND, 2 * DAY)).filter(b
 past = spans.map(lambda ms: NOON - ms * MILLISECOND)
 future = spans.map(lambda ms: NOON + ms * MILLISECOND)
 around = past | future
+authors = st.sampled_from([MODEL, PLANNER, 'the rule "busy"'])
 
 
 @st.composite
@@ -75,12 +85,25 @@ def schedules(draw: st.DrawFn, kinds: str = "interval cron once") -> EndpointFac
     if (ends_at := draw(st.none() | around)) is not None and (not facts["starts_at"] or facts["starts_at"] < ends_at):
         facts["ends_at"] = ends_at
     if draw(st.booleans()):
-        facts["interval_hint"] = IntervalHint(draw(durations), draw(around), by_person=draw(st.booleans()))
+        hint = IntervalHint(draw(durations), draw(around), by_person=draw(st.booleans()), author=draw(authors))
+        facts["interval_hint"] = hint
     if draw(st.booleans()):
-        facts["oneshot_hint"] = OneShotHint(draw(around), draw(around))
+        facts["oneshot_hint"] = OneShotHint(draw(around), draw(around), author=draw(authors))
+    facts["pause_author"] = draw(authors)
     if last_slot_at is not None and draw(st.booleans()):
         facts["retry"] = Retry(max(draw(around), last_slot_at), last_slot_at, attempt=2, limit=3)
     return EndpointFacts(**facts)
+
+
+@st.composite
+def zoned(draw: st.DrawFn) -> EndpointFacts:
+    """The same with an interval of whole days on the clock of a zone, from its start on."""
+    facts = draw(schedules("interval"))
+    begin = draw(around) - timedelta(days=draw(st.sampled_from([0, 1, 27])))
+    zone = draw(st.sampled_from(["Europe/Berlin", "America/New_York", "Pacific/Apia"]))
+    ends_at = facts.ends_at if facts.ends_at is not None and facts.ends_at > begin else None
+    days = {"interval_ms": draw(st.sampled_from([1, 2, 7])) * DAY, "starts_at": begin, "anchor_at": begin}
+    return replace(facts, **days, ends_at=ends_at, timezone=zone)
 
 
 def applied(facts: EndpointFacts, decision: Decision) -> EndpointFacts:
@@ -334,7 +357,7 @@ def test_without_failures_no_slot_of_the_baseline_is_left_out(facts: EndpointFac
 
 
 @settings(max_examples=300, deadline=None)
-@given(schedules(), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+@given(schedules() | zoned(), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 @example(  # a hint on a cron, seen before and after the end of the pause
     EndpointFacts(
         created_at=NOON,
@@ -392,6 +415,45 @@ def test_without_failures_no_slot_of_the_baseline_is_left_out(facts: EndpointFac
     0.1,
     0.95,
 )
+@example(  # a pause of the model while the endpoint fails, with a slot between now and its end
+    EndpointFacts(
+        created_at=NOON,
+        anchor_at=NOON,
+        interval_ms=30_000,
+        last_slot_at=NOON,
+        failure_count=1,
+        paused_until=from_noon(seconds=137),
+        pause_author=MODEL,
+    ),
+    0.0,
+    0.9,
+)
+@example(  # a slower hint of the model while the endpoint fails, off the grid
+    EndpointFacts(
+        created_at=NOON,
+        anchor_at=NOON,
+        interval_ms=300_000,
+        last_slot_at=NOON,
+        last_started_at=NOON,
+        failure_count=1,
+        interval_hint=IntervalHint(1_770_000, from_noon(hours=2), author=MODEL),
+    ),
+    0.1,
+    0.95,
+)
+@example(  # a slot whose jitter carries it over the end of a pause, which is the end of the window
+    EndpointFacts(
+        created_at=from_noon(hours=-1),
+        anchor_at=NOON,
+        starts_at=NOON,
+        interval_ms=86_400_000,
+        jitter=timedelta(seconds=45),
+        ends_at=from_noon(seconds=1),
+        paused_until=from_noon(seconds=1),
+    ),
+    0.1,
+    0.95,
+)
 def test_a_replan_before_the_run_is_due_changes_nothing(facts: EndpointFacts, early: float, late: float) -> None:
     planned = plan_next_run(facts, NOON)
     assume(planned.run_at is not None and planned.run_at > NOON)
@@ -405,7 +467,7 @@ def test_a_replan_before_the_run_is_due_changes_nothing(facts: EndpointFacts, ea
 
 
 @settings(deadline=None)
-@given(schedules(), spans)
+@given(schedules() | zoned(), spans)
 def test_nothing_due_stays_nothing_due(facts: EndpointFacts, ms: int) -> None:
     planned = plan_next_run(facts, NOON)
     if planned.run_at is None:
@@ -413,7 +475,7 @@ def test_nothing_due_stays_nothing_due(facts: EndpointFacts, ms: int) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(schedules(), spans)
+@given(schedules() | zoned(), spans)
 def test_a_replan_of_an_overdue_slot_keeps_it(facts: EndpointFacts, ms: int) -> None:
     planned = plan_next_run(facts, NOON)
     assume(planned.run_at is not None)
