@@ -134,7 +134,7 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
         old = row_of(endpoint)
         if cleaned.get("url", endpoint.url) != endpoint.url:
             # Another place never asked to be left alone.
-            drop_server_wait(endpoint)
+            drop_server_wait(endpoint, now)
         for name, value in cleaned.items():
             setattr(endpoint, name, value)
         if (endpoint.baseline_interval_ms, endpoint.starts_at) != (old.baseline_interval_ms, old.starts_at):

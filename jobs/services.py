@@ -18,7 +18,7 @@ from jobs.models import Author, Endpoint, EndpointStatus, JobStatus
 from jobs.models.endpoint import MAX_INTERVAL_MS, MIN_INTERVAL_MS
 from jobs.replan import replan, row_of
 from scheduling.plan.edits import follow_new_schedule
-from scheduling.plan.row import PlanRow
+from scheduling.plan.row import PlanRow, end_server_wait
 
 MAX_HINT_TTL_MS = 24 * 3_600_000
 MAX_PAUSE = timedelta(days=366)
@@ -133,8 +133,11 @@ def drop_oneshot_hint(endpoint: Endpoint) -> None:
     endpoint.ai_hint_next_run_reason = endpoint.ai_hint_next_run_set_by = endpoint.ai_hint_next_run_proposal_id = None
 
 
-def drop_server_wait(endpoint: Endpoint) -> None:
-    """Empties the columns of what the server asked for on an endpoint that is being changed."""
+def drop_server_wait(endpoint: Endpoint, now: datetime) -> None:
+    """Forgets what the server asked for on an endpoint that is being changed; what was put off is due at once."""
+    row = row_of(endpoint)
+    end_server_wait(row, now)
+    endpoint.next_run_at = row.next_run_at
     endpoint.server_wait_since = endpoint.server_wait_until = endpoint.server_wait_reason = None
 
 
@@ -201,7 +204,7 @@ def reset_failures(*, endpoint_id: UUID) -> Endpoint:
         old = row_of(endpoint)
         endpoint.failure_count = endpoint.loss_count = endpoint.retries_used = 0
         endpoint.failing_since = None
-        drop_server_wait(endpoint)
+        drop_server_wait(endpoint, now)
         endpoint.retry_at = endpoint.retry_slot_at = endpoint.retry_attempt = None
         if endpoint.starts_at is None:
             endpoint.anchor_at = now
@@ -217,6 +220,7 @@ def follow_change(endpoint: Endpoint, old: PlanRow, now: datetime) -> None:
     endpoint.schedule_changed_at = row.schedule_changed_at
     endpoint.next_run_at, endpoint.next_slot_at = row.next_run_at, row.next_slot_at
     endpoint.next_source = row.next_source
+    endpoint.server_wait_since = row.server_wait_since
 
 
 def _in_force(until: datetime | None, now: datetime) -> bool:

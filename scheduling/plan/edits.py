@@ -82,10 +82,15 @@ def follow_new_schedule(row: PlanRow, old: PlanRow, now: datetime) -> None:
             row.next_run_at = row.next_slot_at = row.next_source = None
         else:
             row.next_run_at = due_at
+    if row.server_wait_until is not None and not (kept and row.next_source == Source.SERVER_ASKED):
+        # The wait goes on, and what it puts off is looked for in the new schedule from now on.
+        row.server_wait_since = min(now, row.server_wait_until)
     try:
         free = old.lease_owner is None
         facts = facts_of(old, now, unclaimed=free and kept, hint_floor_ms=0)
-        row.uncalled = carried(facts, now, old.uncalled, IDLE if free else in_call(old.last_started_at))
+        spans = IDLE if free else in_call(old.last_started_at)
+        waiting = row.next_slot_at if free and kept else None
+        row.uncalled = carried(facts, now, old.uncalled, spans, waiting=waiting)
     except (CronError, OverflowError):
         return
 

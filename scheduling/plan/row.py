@@ -291,6 +291,14 @@ def _apply_wait(row: PlanRow, asked: ServerWait | None, *, answered: bool, now: 
         clear_server_wait(row)
 
 
+def end_server_wait(row: PlanRow, now: datetime) -> None:
+    """Forgets what the server asked for, by somebody's word; a slot that has come and was put off is due at once."""
+    put_off = row.lease_owner is None and row.next_source == Source.SERVER_ASKED
+    if put_off and row.next_slot_at is not None and row.next_slot_at <= now:
+        row.next_run_at = now
+    clear_server_wait(row)
+
+
 def clear_server_wait(row: PlanRow) -> None:
     """Forgets what the server asked for."""
     row.server_wait_since = row.server_wait_until = row.server_wait_reason = None

@@ -133,11 +133,21 @@ def with_uncalled(
     return replace(decision, sentence=sentence, uncalled=counted.to_json(taken=taken))
 
 
-def carried(facts: EndpointFacts, now: datetime, before: Mapping[str, Any] | None, spans: Spans) -> dict[str, Any]:
-    """The count of what passed up to now under a schedule that is about to change, as stored."""
+def carried(
+    facts: EndpointFacts,
+    now: datetime,
+    before: Mapping[str, Any] | None,
+    spans: Spans,
+    *,
+    waiting: datetime | None = None,
+) -> dict[str, Any]:
+    """The count of what passed up to now under a schedule that is about to change, as stored.
+
+    `waiting` is the planned slot where the new schedule has it too.
+    """
     previous = Uncalled.from_json(before) if before is not None else None
     lower = _counted_through(facts, now, previous)
-    through = _settled_through(facts, now)
+    through = _settled_through(facts, now, waiting)
     counts = _added(facts, lower, through, previous, spans)
     kept = previous or Uncalled(None, None)
     return replace(kept, after=facts.last_slot_at, through=through, counts=counts, ahead=0).to_json(taken=False)
@@ -159,7 +169,9 @@ def _count(
     """None where a later plan can count from the last slot on and finds the same."""
     paced_until = _paced_until(facts, now)
     held_until, held_by = _hold(facts, now)
-    lower, through = _counted_through(facts, now, previous), _settled_through(facts, now)
+    # What a server's wait puts off keeps its slot, which has come and is still to be called.
+    put_off = decision.slot_at if decision.source is Source.SERVER_ASKED else None
+    lower, through = _counted_through(facts, now, previous), _settled_through(facts, now, put_off)
     counts = _added(facts, lower, through, previous, spans)
     if decision.run_at is None:
         return Uncalled(facts.last_slot_at, _latest(lower, through), counts, stopped=True) if counts else None
@@ -212,9 +224,14 @@ def _counted_through(facts: EndpointFacts, now: datetime, previous: Uncalled | N
     return lower
 
 
-def _settled_through(facts: EndpointFacts, now: datetime) -> datetime:
-    """Up to when no slot will be called any more: those that are due wait, and those with jitter are still to come."""
+def _settled_through(facts: EndpointFacts, now: datetime, waiting: datetime | None = None) -> datetime:
+    """Up to when no slot will be called any more: those that are due wait, and those with jitter are still to come.
+
+    `waiting` is a slot that is planned and may have come.
+    """
     passed = now - facts.jitter
+    if waiting is not None:
+        passed = min(passed, waiting - TICK)
     if facts.overdue is None or facts.blocked is not None:
         return passed
     return min(passed, facts.overdue.slot_at - TICK)
@@ -227,11 +244,17 @@ def _added(
     counts: dict[Cause, int] = {}
     if previous is not None and previous.after == facts.last_slot_at:
         counts.update(previous.counts)
-    if previous is not None and previous.held_until is not None and spans is IDLE:
-        spans = ((previous.held_until - TICK, previous.held_by), *IDLE)
+    if previous is not None and previous.held_until is not None and _held_before(previous.held_until, spans):
+        spans = ((previous.held_until - TICK, previous.held_by), *spans)
     for cause, count in _passed(facts, lower, through, spans).items():
         counts[cause] = counts.get(cause, 0) + count
     return counts
+
+
+def _held_before(held_until: datetime, spans: Spans) -> bool:
+    """Whether the pause or wait of the plan before ended before what the spans tell of: before the call, if any."""
+    started_at = spans[0][0]
+    return spans is IDLE or (started_at is not None and held_until <= started_at)
 
 
 def _passed(facts: EndpointFacts, lower: datetime | None, through: datetime, spans: Spans) -> dict[Cause, int]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from scheduling.plan.edits import SCHEDULE_COLUMNS, follow_new_schedule
 from scheduling.plan.interval import anchor_of
-from scheduling.plan.row import PlanRow, clear_server_wait
+from scheduling.plan.row import PlanRow, end_server_wait
 
 BASELINES = ("baseline_interval_ms", "baseline_cron", "run_once_at")
 
@@ -153,7 +153,7 @@ class ResetFailures:
         old = copy(row)
         row.failure_count = row.loss_count = row.retries_used = 0
         row.failing_since = None
-        clear_server_wait(row)
+        end_server_wait(row, now)
         row.retry_at = row.retry_slot_at = row.retry_attempt = None
         if row.starts_at is None:
             row.anchor_at = now

@@ -357,3 +357,18 @@ def test_edit_inside_the_grace_drops_the_old_slot_and_writes_no_missed_row(make_
     edit(endpoint, baseline_interval_ms=1_800_000)
     assert claim_due(worker="w1", limit=1, lease=LEASE) == []
     assert not Run.objects.exists()
+
+
+def test_wait_that_a_server_asked_for_brings_no_time_of_a_new_cron_expression_from_before_the_edit(now: Now) -> None:
+    endpoint = make_endpoint(baseline_cron="* * * * *")
+    services.run_now(endpoint_id=endpoint.pk, by=endpoint.owner_id)
+    (claim,) = claim_due(worker="w1", limit=1, lease=LEASE)
+    asked = {**FAILURE, "status_code": 503, "wait_headers": (("retry-after", "7200"),)}
+    settle(worker="w1", results=[result_of(claim, **asked)])
+    began_at = now() - timedelta(minutes=30)
+    times = dict.fromkeys(("created_at", "last_slot_at", "server_wait_since"), began_at)
+    Endpoint.objects.filter(pk=endpoint.pk).update(**times)
+    at = now() - timedelta(minutes=10)
+    endpoint = edit(endpoint, baseline_cron=cron_at(at))
+    assert endpoint.next_slot_at is not None
+    assert endpoint.next_slot_at > now() + timedelta(hours=23)

@@ -328,3 +328,60 @@ def test_slot_whose_jitter_is_taken_away_in_a_long_call_is_counted(clock: Shifte
     authoring.edit_endpoint(**day.this, changes={"jitter_ms": 0})
     day.settle(claim, 17)
     assert day.told(20) == (2, "long_call")
+
+
+ASKED: dict[str, Any] = {**FAILURE, "status_code": 503, "wait_headers": (("retry-after", "720"),)}
+
+
+@pytest.fixture
+def daily(clock: ShiftedClock) -> Day:
+    """Daily at 12:07, asked at 12:05 to wait until 12:17."""
+    day = Day(clock, baseline_cron="7 12 * * *")
+    services.run_now(**day.this, by=day.endpoint.owner_id)
+    day.settle(day.claim(5), 5, **ASKED)
+    return day
+
+
+def test_slot_that_a_server_put_off_is_not_counted_beside_itself(day: Day) -> None:
+    day.settle(day.claim(5), 5, **ASKED)
+    day.now(16)
+    replan([day.endpoint.pk])
+    assert day.told(17) == (1, "server_asked")
+    assert Run.objects.latest("due_at").scheduled_for == noon(15)
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_daily_slot_that_a_server_put_off_stands_for_no_other(daily: Day, edited: bool) -> None:
+    daily.now(10)
+    if edited:
+        authoring.edit_endpoint(**daily.this, changes={"ends_at": noon(14_400)})
+    else:
+        replan([daily.endpoint.pk])
+    assert daily.told(17) == (0, None)
+    assert Run.objects.latest("due_at").scheduled_for == noon(7)
+
+
+@pytest.mark.parametrize("how", ["url", "reset"])
+def test_daily_slot_that_was_put_off_runs_at_once_where_the_wait_is_dropped(daily: Day, how: str) -> None:
+    daily.now(10)
+    if how == "url":
+        authoring.edit_endpoint(**daily.this, changes={"url": "https://example.com/elsewhere"})
+    else:
+        services.reset_failures(**daily.this)
+    assert daily.told(10) == (0, None)
+    assert Run.objects.latest("due_at").scheduled_for == noon(7)
+
+
+def test_slot_that_is_still_to_come_is_not_called_sooner_where_the_wait_is_dropped(day: Day) -> None:
+    day.settle(day.claim(5), 5, **ASKED)
+    day.now(11)
+    authoring.edit_endpoint(**day.this, changes={"url": "https://example.com/elsewhere"})
+    assert day.told(15) == (1, "server_asked")
+
+
+def test_slots_after_a_hint_that_a_server_put_off_are_told_of_with_their_cause(day: Day) -> None:
+    day.settle(day.claim(5), 5, **ASKED)
+    day.now(6)
+    services.set_oneshot_hint(**day.this, next_run_in_ms=60_000, ttl_ms=3_600_000, reason="", author=Author.PLANNER)
+    day.served(17)
+    assert day.told(20) == (2, "server_asked")
