@@ -14,7 +14,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 _SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
-_INSTANT_NAME = re.compile(r"(?:.*_)?(?:at|until|now)")
+_INSTANT_NAME = re.compile(r"(?:.*_)?(?:at|since|until|now)")
 
 
 def instant_text(instant: datetime) -> str:

@@ -58,6 +58,11 @@ def make_everything(owner: Any) -> Endpoint:
         retry_at=whole + timedelta(seconds=20),
         retry_slot_at=whole - timedelta(minutes=5),
         retry_attempt=2,
+        failure_count=1,
+        failing_since=whole - timedelta(minutes=5),
+        server_wait_since=whole - timedelta(minutes=4),
+        server_wait_until=whole + timedelta(minutes=2),
+        server_wait_reason="it answered 503 with Retry-After",
     )
     session = AnalysisSession.objects.create(
         endpoint=endpoint,
@@ -121,7 +126,8 @@ def test_names_are_in_camel_case_and_instants_in_one_format_in_every_answer(api:
     assert len(instants) > 60
     assert [entry for entry in instants if not INSTANT.fullmatch(entry[1])] == []
     shown = api.get(f"/api/endpoints/{endpoint.pk}/schedule")["decision"]["inputs"]
-    assert {"minIntervalMs", "hintIntervalExpiresAt", "retrySlotAt", "now"} <= shown.keys()
+    expected = {"minIntervalMs", "hintIntervalExpiresAt", "retrySlotAt", "failingSince", "serverWaitSince", "now"}
+    assert expected <= shown.keys()
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_names_are_in_camel_case_and_instants_in_one_format_in_every_answer(api:
     [
         ({"next_run_at": "2030-01-31T10:00:00+01:00"}, {"nextRunAt": "2030-01-31T09:00:00.000000Z"}),
         ({"until": "2030-01-31T09:00:00.5+00:00"}, {"until": "2030-01-31T09:00:00.500000Z"}),
+        ({"failing_since": "2030-01-31T10:00:00+01:00"}, {"failingSince": "2030-01-31T09:00:00.000000Z"}),
         ({"next_run_at": "soon", "until": None, "at": 5}, {"nextRunAt": "soon", "until": None, "at": 5}),
         ({"next_run_at": "2030-01-31T09:00:00"}, {"nextRunAt": "2030-01-31T09:00:00"}),
         ({"next_run_at": "0001-01-01T00:00:00+05:00"}, {"nextRunAt": "0001-01-01T00:00:00+05:00"}),
