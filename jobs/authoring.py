@@ -148,8 +148,8 @@ def edit_endpoint(*, endpoint_id: UUID, changes: Values) -> Endpoint:
 def set_endpoint_status(*, endpoint_id: UUID, status: EndpointStatus) -> Endpoint:
     """Pauses without end, resumes or archives an endpoint; archiving is final. Resuming holds the planner back."""
     with changing(endpoint_id) as (endpoint, now):
-        if endpoint.status == EndpointStatus.ARCHIVED and status != EndpointStatus.ARCHIVED:
-            raise ConflictError("archived", "The endpoint is archived.")
+        if status != EndpointStatus.ARCHIVED:
+            _refuse_archived(endpoint)
         if endpoint.status != status:
             endpoint.status = status
             if status == EndpointStatus.ACTIVE:

@@ -68,6 +68,20 @@ def test_null_ends_both_kinds_of_pause(api: Api, cast: Cast) -> None:
     assert (status, faults(body)) == (409, [("archived", None)])
 
 
+def test_an_endpoint_of_an_archived_job_can_only_be_archived(api: Api, cast: Cast) -> None:
+    endpoint = make_endpoint(make_job(cast.alice))
+    one = f"/api/jobs/{endpoint.job_id}/endpoints/{endpoint.pk}"
+    api.send("DELETE", f"/api/jobs/{endpoint.job_id}")
+    for method, path, value in (
+        ("POST", f"/api/endpoints/{endpoint.pk}/pause", {"pausedUntil": None}),
+        ("PATCH", one, {"status": "active"}),
+        ("PATCH", one, {"status": "paused"}),
+    ):
+        status, body = api.send(method, path, value)
+        assert (status, faults(body)) == (409, [("archived", None)])
+    assert api.post(f"{one}/archive")["status"] == "archived"
+
+
 def test_nothing_is_updated_before_it_was_created(api: Api) -> None:
     endpoints = [
         {"name": f"E{number}", "url": "https://example.com/", "baselineIntervalMs": 60_000} for number in (1, 2)
