@@ -4,6 +4,7 @@ They behave on purpose as endpoints of users do: `health` and `echo` well, `slow
 """
 
 import json
+import math
 import secrets
 import threading
 from http import HTTPStatus
@@ -67,7 +68,7 @@ class EchoView(SyntheticView):
             message = f"At most {ECHO_MAX_BYTES} bytes are echoed."
             return fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
         try:
-            document = json.loads(body, parse_constant=_refuse_constant)
+            document = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError):
             return fault(HTTPStatus.BAD_REQUEST, "invalid_json", "The body is not a JSON document.")
         return JsonResponse({"received": document})
@@ -100,3 +101,10 @@ class FlakyView(SyntheticView):
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("JSON has no infinities")
+    return number

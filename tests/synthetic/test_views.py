@@ -34,8 +34,8 @@ def test_echo_gives_back_the_same_document(document: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"{'a': 1}", b"NaN", b"\xff", b"[" * 16_000, b"1" * 5_000, b'"\x00"'],
-    ids=["empty", "cut", "quotes", "nan", "bytes", "deep", "digits", "nul"],
+    [b"", b"{", b"{'a': 1}", b"NaN", b"\xff", b"[" * 16_000, b"1" * 5_000, b"[-1e400]", b'"\x00"'],
+    ids=["empty", "cut", "quotes", "nan", "bytes", "deep", "digits", "infinity", "nul"],
 )
 def test_echo_refuses_what_is_not_json(client: Client, body: bytes) -> None:
     answer = client.post("/api/synthetic/echo", body, content_type="application/json")
