@@ -7,6 +7,7 @@ import pycurl
 from scheduling.dispatch.curl_transfer import Transfer
 from scheduling.dispatch.failures import (
     BROKEN,
+    CERTIFICATE_EXPIRED_ALERT,
     CRASHED,
     HEADERS_TOO_LARGE,
     REFUSED,
@@ -16,6 +17,7 @@ from scheduling.dispatch.failures import (
     Failure,
     Phase,
     alert_number,
+    alerted,
     certificate_refused,
     deadline_passed,
     garbled,
@@ -26,6 +28,9 @@ from scheduling.dispatch.failures import (
 from scheduling.exchange.outcome import Blame
 
 E_CLIENT_CERTIFICATE, E_TOO_LARGE = 98, 100  # not named by pycurl
+# What libcurl says where OpenSSL itself had no objection: it takes the alert certificate_expired of the server, which
+# speaks of a certificate of ours, for a verification that failed (lib/vtls/openssl.c).
+_TOLD_BY_ALERT = "SSL certificate verification failed"
 
 _TOO_LARGE = frozenset({E_TOO_LARGE, pycurl.E_OUT_OF_MEMORY})
 _TLS = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER, pycurl.E_SSL_ISSUER_ERROR, E_CLIENT_CERTIFICATE})
@@ -58,9 +63,10 @@ def explain(code: int, transfer: Transfer, dns_blame: Blame) -> Failure | None:
         return unresolved(dns_blame)
     if code in _TOO_LARGE and phase is Phase.EXCHANGE:
         return HEADERS_TOO_LARGE
-    if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return certificate_refused(_verify_code(transfer))
     text = _error_text(transfer)
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        told = text.startswith(_TOLD_BY_ALERT)
+        return alerted(CERTIFICATE_EXPIRED_ALERT) if told else certificate_refused(_verify_code(transfer))
     # Under TLS 1.3 the server may refuse only after the handshake is over for us, as when it wants a certificate.
     if phase is Phase.TLS or code in _TLS or alert_number(text) is not None:
         return handshake_failed(text)

@@ -51,21 +51,45 @@ _CERTIFICATE_WORDS = {
 }
 _NO_CLIENT_CERTIFICATE = "The server demands a client certificate, and calls carry none."
 _NO_COMMON_VERSION = "The server speaks no TLS version that is allowed here (1.2 or newer)."
-# TLS alerts, RFC 8446 section 6.
+_MISREAD = "The server could not read the TLS handshake, or data was damaged on the way"
+_CONTRADICTED = "The server found a contradiction in the TLS handshake"
+# TLS alerts, RFC 8446 section 6, and those of TLS 1.2 (RFC 5246, 6066, 7507).
 _ALERT_WORDS = {
+    0: "The server closed the connection during the TLS handshake.",
+    10: f"{_CONTRADICTED} (unexpected message).",
+    20: f"{_MISREAD} (bad record).",
+    21: f"{_MISREAD} (decryption failed).",
+    22: f"{_MISREAD} (record too long).",
+    30: f"{_MISREAD} (decompression failed).",
     40: "The server refused the TLS handshake: no cipher in common, or it demands a client certificate.",
     41: _NO_CLIENT_CERTIFICATE,
     42: _NO_CLIENT_CERTIFICATE,
     43: _NO_CLIENT_CERTIFICATE,
+    44: _NO_CLIENT_CERTIFICATE,
+    45: _NO_CLIENT_CERTIFICATE,
     46: _NO_CLIENT_CERTIFICATE,
+    47: f"{_CONTRADICTED} (illegal parameter).",
     48: _NO_CLIENT_CERTIFICATE,
     49: "The server denied access during the TLS handshake.",
+    50: f"{_MISREAD} (message malformed).",
+    51: f"{_MISREAD} (signature or key exchange wrong).",
+    60: "The server demands weaker encryption than is allowed here.",
     70: _NO_COMMON_VERSION,
     71: "The server demands stronger encryption than could be agreed on.",
     80: "The server failed during the TLS handshake.",
+    86: f"{_CONTRADICTED} (inappropriate fallback).",
+    90: "The server gave up the TLS handshake.",
+    100: "The server refused to renegotiate TLS.",
+    109: f"{_CONTRADICTED} (missing extension).",
+    110: f"{_CONTRADICTED} (unsupported extension).",
+    111: _NO_CLIENT_CERTIFICATE,
     112: "The server has no certificate for this host name.",
+    113: f"{_CONTRADICTED} (certificate status).",
+    114: _NO_CLIENT_CERTIFICATE,
+    115: "The server demands a pre-shared key, and calls have none.",
     116: _NO_CLIENT_CERTIFICATE,
     120: "The server does not offer HTTP/1.1 on this port.",
+    121: "The server demands an encrypted TLS handshake (ECH), which calls do not make.",
 }
 # What OpenSSL found by itself; the last part of its error text.
 _TLS_WORDS = {
@@ -82,6 +106,7 @@ _TLS_ERROR = re.compile(r"error:([0-9A-F]{8}):[^:]*:[^:]*:([^:,]+)")
 # OpenSSL adds 1000 to the number of an alert that came from the other side (SSL_AD_REASON_OFFSET).
 _ALERT_OFFSET, _REASON_MASK = 1_000, 0x7FFFFF
 WRONG_NAME, WRONG_ADDRESS = 62, 64
+CERTIFICATE_EXPIRED_ALERT = 45
 
 
 class Phase(IntEnum):
@@ -153,11 +178,17 @@ def not_connected(numbers: Iterable[int]) -> Failure:
 
 def handshake_failed(error_text: str = "") -> Failure:
     """TLS could not be agreed upon; `error_text` is what the library says, in which OpenSSL's error is looked for."""
-    words = "The TLS handshake failed."
     if (number := alert_number(error_text)) is not None:
-        words = _ALERT_WORDS.get(number, f"The server ended the TLS handshake with alert {number}.")
-    elif found := _TLS_ERROR.search(error_text):
+        return alerted(number)
+    words = "The TLS handshake failed."
+    if found := _TLS_ERROR.search(error_text):
         words = _TLS_WORDS.get(found[2].strip(), words)
+    return Failure(ErrorKind.TLS_FAILED, words, Blame.REMOTE)
+
+
+def alerted(number: int) -> Failure:
+    """The server ended TLS with an alert."""
+    words = _ALERT_WORDS.get(number, f"The server ended the TLS handshake with alert {number}.")
     return Failure(ErrorKind.TLS_FAILED, words, Blame.REMOTE)
 
 

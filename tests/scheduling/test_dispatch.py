@@ -712,7 +712,10 @@ def test_client_certificate_that_is_demanded_is_named(
         (70, "TLS version"),
         (112, "host name"),
         (116, "client certificate"),
-        (47, "alert 47"),
+        (45, "client certificate"),
+        (47, "contradiction"),
+        (50, "could not read"),
+        (200, "alert 200"),
     ],
 )
 def test_alert_of_the_server_is_told_in_words(dispatcher: Dispatcher, number: int, words: str) -> None:
