@@ -19,6 +19,11 @@ _REFUSED = {
     "replication": "remove `replication`: a replication connection runs no statements",
     "client_encoding": "remove `client_encoding`: it is always UTF8",
 }
+# libpq reads these words only when it connects, long after the start.
+_WORDS = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "primary", "prefer-standby"),
+}
 # psycopg and JDBC names, which libpq reads although they are not its own.
 _ALIASES = {"ssl"}
 
@@ -37,7 +42,7 @@ def libpq_parameters(url: str) -> dict[str, str]:
         found = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
     except psycopg.Error:
         raise ValueError(f"{_FORM}; write % and other special characters of a password as %25 and so on") from None
-    faults = [*_faults_of_ports(found), *_faults_of_bounds(found)]
+    faults = [*_faults_of_ports(found), *_faults_of_bounds(found), *_faults_of_words(found)]
     if faults:
         raise ValueError("; ".join(faults))
     if "," in found.get("host", "") + found.get("hostaddr", ""):
@@ -70,3 +75,11 @@ def _faults_of_bounds(found: dict[str, str]) -> list[str]:
     wrong = [name for name in BOUNDS if name in found and not (found[name].isascii() and found[name].isdigit())]
     wrong += [name for name in BOUNDS if name in found and name not in wrong and int(found[name]) == 0]
     return [f"{name} is a number above 0: without it a lost connection is never noticed" for name in wrong]
+
+
+def _faults_of_words(found: dict[str, str]) -> list[str]:
+    return [
+        f"{name} is one of {', '.join(words)}"
+        for name, words in _WORDS.items()
+        if name in found and found[name] not in words
+    ]

@@ -312,6 +312,8 @@ def test_a_good_certificate_file_is_accepted(tmp_path: Path) -> None:
         ("postgresql://u:hunter2@db/x?pool_size=5&ssl_mode=require", "libpq knows no parameter pool_size, ssl_mode"),
         ("postgresql://u:hunter2@db/x?tcp_user_timeout=0&connect_timeout=never", "tcp_user_timeout is a number"),
         ("postgresql://u:hunter2@db/x?keepalives=0", "keepalives is a number above 0"),
+        ("postgresql://u:hunter2@db/x?sslmode=verify", "sslmode is one of disable, allow"),
+        ("postgresql://u:hunter2@db/x?target_session_attrs=read-only", "target_session_attrs is one of any"),
         ("postgresql://u:hunter2@h1:5432,h2:99999/x", "from 1 to 65535"),
         ("postgresql://u:hunter2@h1:1,h2:2,h3/x?port=1,2", "one for each"),
         ("postgresql://u:hunter2%zz@db/x", "%25"),
