@@ -12,15 +12,13 @@ from scheduling.dispatch.failures import Failure, Phase
 from scheduling.exchange.bodies import clean_str, clean_text
 from scheduling.exchange.compression import Decompressed, decompress, unread_words
 from scheduling.exchange.criteria import DEFAULT_STATUS, MaxDuration
-from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings
+from scheduling.exchange.outcome import Blame, Call, ErrorKind, Outcome, Timings, named_address
 from scheduling.exchange.server_wait import MAX_READ_LENGTH, is_wait_header
 
 MAX_HEADER_VALUE = 256
 MAX_LOCATION = 2_048
 MAX_KEPT_HEADERS = 20
 MAX_WAIT_HEADERS = 40
-# Of an address that a sentence names.
-MAX_NAMED = 300
 
 _KEPT_HEADERS = frozenset(
     {
@@ -179,9 +177,8 @@ def _kept_value(name: str, value: str) -> str:
 def _refusal(status: int, redirect_to: str | None) -> str:
     """Say what the server answered, and of a redirect what the owner can do."""
     if redirect_to is not None and status != 304:
-        shown = redirect_to if len(redirect_to) <= MAX_NAMED else f"{redirect_to[:MAX_NAMED]}..."
         return (
-            f"The server answered {status}, redirecting to {shown}. Redirects are not followed:"
+            f"The server answered {status}, redirecting to {named_address(redirect_to)}. Redirects are not followed:"
             f" use that address as the URL, or accept {status} as a status."
         )
     redirect = "; redirects are not followed" if 300 <= status <= 399 and status != 304 else ""

@@ -21,8 +21,12 @@ __all__ = [
     "SuccessCriteria",
     "Timings",
     "masked",
+    "named_address",
     "parse_success_criteria",
 ]
+
+# Of an address that a sentence names.
+MAX_NAMED_LENGTH = 300
 
 
 class ErrorKind(StrEnum):
@@ -93,10 +97,10 @@ class Outcome:
 
     `started_ns` and `finished_ns` are readings of `time.monotonic_ns` in this process. `status_code`, `headers` and
     the body are kept also where the call failed after they had arrived. `body` is clean text of at most
-    `max_response_bytes` bytes, `sha256` the digest of those bytes after decompression (None when no response came), and
-    `body_flags` says what was done to them. `redirect_to` is the absolute address that a redirect points to, as
-    `error_message` names it. `wait_headers` are those by which the server may ask to be left alone, with its `Date`, as
-    `scheduling.exchange.server_wait` reads them; empty where it asks for nothing.
+    `max_response_bytes` bytes, `sha256` the digest of those bytes after decompression (None when no response came),
+    and `body_flags` says what was done to them. `redirect_to` is the absolute address that a redirect points to;
+    `error_message` names it by `named_address`. `wait_headers` are those by which the server may ask to be left alone,
+    with its `Date`, as `scheduling.exchange.server_wait` reads them; empty where it asks for nothing.
     """
 
     call: Call
@@ -138,11 +142,17 @@ class Outcome:
         )
 
 
+def named_address(address: str) -> str:
+    """The address as a sentence names it: of a long one the beginning."""
+    return address if len(address) <= MAX_NAMED_LENGTH else f"{address[:MAX_NAMED_LENGTH]}..."
+
+
 def masked(outcome: Outcome, masker: Masker) -> Outcome:
     """Return the outcome without echoes of secrets, as it may be stored; the flag `masked` says that there were any."""
     message = outcome.error_message
     if message is not None and outcome.redirect_to is not None:
-        message = message.replace(outcome.redirect_to, masker(outcome.redirect_to))
+        # Masked before it is cut: the half of a secret at the cut would be found no more.
+        message = message.replace(named_address(outcome.redirect_to), named_address(masker(outcome.redirect_to)))
     stored = replace(
         outcome,
         body=masker.body(outcome.body),

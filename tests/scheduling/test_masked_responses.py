@@ -132,6 +132,19 @@ def test_redirect_is_stored_with_its_remedy_and_without_the_secret(
     assert "use that address" in message
 
 
+@pytest.mark.parametrize("before", [1, 270], ids=["before the cut", "across the cut"])
+@pytest.mark.parametrize("secret", ["abc123", "s3cret-0123456789"])
+def test_a_long_redirect_is_cut_without_a_piece_of_the_secret(
+    make_due: MakeDue, worker: Worker, target: HttpTarget, before: int, secret: str
+) -> None:
+    location = f"https://new.example/?a={'1' * before}&k={secret}&b={'2' * 400}"
+    give_secrets(make_due(target.route("/old", redirect(location))), X_Key=secret)
+    worker.run_once()
+    message = Run.objects.get().error_message or ""
+    assert "https://new.example/?a=1" in message
+    assert secret[:4] not in message
+
+
 def test_our_own_sentences_are_not_masked(make_due: MakeDue, worker: Worker, target: HttpTarget) -> None:
     endpoint = make_due(target.route("/down", Reply(503)))
     give_secrets(endpoint, X_One="server", X_Two="answered")
