@@ -30,14 +30,21 @@ _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le
 _CHARSET = re.compile(
     r";\s*charset\s*=\s*(?:\"\s*([^\";]{1,40}?)\s*\"|'\s*([^';]{1,40}?)\s*'|([^\s;\"']{1,40}))", re.IGNORECASE
 )
-_JSON_TYPE = re.compile(r"\s*(?:application/json|text/json|[^\s;]+\+json)\s*(?:;|\Z)", re.IGNORECASE)
+# Also a line or a record of JSON after the other, which is UTF-8 as well (RFC 7464).
+_JSON_TYPE = re.compile(
+    r"\s*(?:(?:application|text)/(?:x-)?(?:json|ndjson|jsonl|jsonlines|json-seq)|[^\s;]+\+json)\s*(?:;|\Z)",
+    re.IGNORECASE,
+)
 _MARKUP_TYPE = re.compile(
     r"\s*(?:text/html|application/xhtml\+xml|(?:text|application)/xml|[^\s;]+\+xml)\b", re.IGNORECASE
 )
 # Where browsers look for what a document says of itself: the XML declaration, and `meta` in the first 1,024 bytes.
 _PRESCAN = 1_024
 _XML_ENCODING = re.compile(rb"\A<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
-_META_CHARSET = re.compile(rb"<meta\s[^>]{0,400}?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
+_META_CHARSET = re.compile(
+    rb"<meta\s(?:[^>]{0,400}?(?<![\w-]))?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]{1,40})", re.IGNORECASE
+)
 _ENCODED_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -129,7 +136,7 @@ def _charset(raw: bytes, content_type: str | None, truncated: bool) -> str:
     if is_json and (found := _of_json(raw, named, truncated)) is not None:
         return found
     if named is None and is_markup:
-        declared = _XML_ENCODING.match(raw) or _META_CHARSET.search(raw[:_PRESCAN])
+        declared = _XML_ENCODING.match(raw) or _META_CHARSET.search(_COMMENT.sub(b"", raw[:_PRESCAN]))
         named = _encoding(declared[1].decode("ascii")) if declared is not None else None
         # Bytes that spell a declaration in ASCII are no UTF-16.
         named = "utf-8" if named in ("utf-16le", "utf-16be") else named

@@ -105,6 +105,16 @@ def test_bytes_become_text_with_flags(raw: bytes, content_type: str | None, text
             id="label first",
         ),
         pytest.param('<meta charset="koi8-r">é'.encode(), "text/plain", '<meta charset="koi8-r">é', id="no HTML"),
+        pytest.param(
+            "<!-- <meta charset=koi8-r> -->é".encode(), "text/html", "<!-- <meta charset=koi8-r> -->é", id="comment"
+        ),
+        pytest.param(
+            '<meta data-charset="koi8-r">é'.encode(), "text/html", '<meta data-charset="koi8-r">é', id="other attribute"
+        ),
+        pytest.param(
+            '{"a": "é"}\n'.encode(), "application/x-ndjson; charset=latin1", '{"a": "é"}\n', id="lines of JSON"
+        ),
+        pytest.param('"é"\n'.encode(), "application/json-seq; charset=latin1", '"é"\n', id="sequence of JSON"),
     ],
 )
 def test_text_is_read_by_the_encoding_standard(raw: bytes, content_type: str | None, text: str) -> None:
