@@ -30,11 +30,17 @@ _FIRST_UNIX_TIME = 100_000_000
 _FIRST_UNIX_MILLISECOND = 100_000_000_000
 
 _NUMBER = re.compile(r"\+?[0-9]+(?:\.[0-9]*)?")
-_PARTS_OF_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?) ?(ms|s|m|h|d)")
-_DURATION = re.compile(rf"(?:{_PARTS_OF_DURATION.pattern} ?){{1,5}}")
+_PARTS_OF_DURATION = re.compile(
+    r"([0-9]{1,15}(?:\.[0-9]{0,15})?) ?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"
+)
+_DURATION = re.compile(rf"(?:{_PARTS_OF_DURATION.pattern}(?![a-z]) ?){{1,5}}")
+# ISO 8601, from days down: a month has no length.
+_ISO_DURATION = re.compile(r"p([0-9.]{1,15}d)?(?:t([0-9.hms]{1,60}))?")
+# Parameters and comments, in which servers say why.
+_BESIDE = re.compile(r"[;(].*", re.DOTALL)
 _WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}", re.IGNORECASE)
 _DATE_TEXT = re.compile(r"[A-Za-z0-9][ -~]{14,44}")
-_SECONDS_OF_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SECONDS_OF_UNIT = {"ms": 0.001, "mil": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +123,29 @@ def _delay(item: str, server_now: datetime, *, unix_times: bool) -> timedelta | 
 
     Fractions of a second are rounded up. With `unix_times` a large number is a Unix time, in seconds or less.
     """
+    item = _BESIDE.sub("", item).rstrip()
     if _NUMBER.fullmatch(item):
         number = min(float(item), _LARGEST_NUMBER)
         if unix_times and number >= _FIRST_UNIX_TIME:
             number = _unix_seconds(number) - server_now.timestamp()
         return _seconds(number)
-    if _DURATION.fullmatch(item):
-        return _seconds(
-            sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in _PARTS_OF_DURATION.findall(item))
-        )
+    if (found := _duration_seconds(item.lower())) is not None:
+        return _seconds(found)
     date = _instant(item)
     return None if date is None else max(date - server_now, timedelta(0))
+
+
+def _duration_seconds(item: str) -> float | None:
+    """The seconds of `90s`, `6m0s`, `2 minutes` or `pt1m30s`; None for anything else."""
+    if (iso := _ISO_DURATION.fullmatch(item)) is not None:
+        item = (iso[1] or "") + (iso[2] or "")
+    if not _DURATION.fullmatch(item):
+        return None
+    return sum(float(number) * _seconds_of(unit) for number, unit in _PARTS_OF_DURATION.findall(item))
+
+
+def _seconds_of(unit: str) -> float:
+    return next(_SECONDS_OF_UNIT[unit[:length]] for length in (3, 2, 1) if unit[:length] in _SECONDS_OF_UNIT)
 
 
 def _unix_seconds(number: float) -> float:
