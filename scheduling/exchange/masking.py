@@ -38,6 +38,8 @@ _DATE = re.compile(
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]+(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
 _SCHEMES = frozenset({"apikey", "basic", "bearer", "digest", "hmac", "key", "negotiate", "token"})
+# `name=value; name=value`, as in Cookie.
+_COOKIES = re.compile(r"[^=;\s]++=[^;]*+(?:;\s*[^=;\s]++=[^;]*+)*+;?\s*")
 _ESCAPE_BEFORE = re.compile(r"(?:%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[abefnrtv])\Z")
 
 # All tokens of JSON, and of what Python calls so, up to where it may have been cut; possessive: one pass decides.
@@ -56,7 +58,8 @@ _PROTOCOL_HEADERS = frozenset(
 class Masker:
     """Replaces every echo of some secrets by asterisks.
 
-    Found are the secret itself, the token of `Bearer token`, the credentials and the password of `Basic`, and of each
+    Found are the secret itself, the token of `Bearer token`, the credentials and the password of `Basic`, the values of
+    cookies where they are distinctive, and of each
     what escaping for JSON, JavaScript, HTML and URLs, and base64 make of it; also a beginning of eight characters or
     more at the very end of the text, where a cut may have split it. What follows a secret is masked as far as it agrees
     with a longer one.
@@ -78,7 +81,7 @@ class Masker:
                 self._numbers.add(value)
                 continue
             anywhere.update(_in_base64(value))
-            if len(value) >= MIN_DISTINCTIVE_LENGTH and not _is_ordinary(value):
+            if _is_distinctive(value):
                 anywhere.update(_escaped(value))
                 continue
             edges = (_joins(value[0]), _joins(value[-1]))
@@ -250,6 +253,11 @@ def _is_ordinary(value: str) -> bool:
     return _WORDS.fullmatch(value) is not None or _DATE.fullmatch(value) is not None
 
 
+def _is_distinctive(value: str) -> bool:
+    """Whether the value stands nowhere by chance."""
+    return len(value) >= MIN_DISTINCTIVE_LENGTH and not _is_ordinary(value)
+
+
 def _agreement(left: str, right: str) -> int:
     low, high = 0, min(len(left), len(right))
     while low < high:
@@ -273,6 +281,9 @@ def _shortest_of_chains(forms: list[str]) -> list[str]:
 def _values(secret: str) -> Iterator[str]:
     """The parts of a header's value that are secret by themselves."""
     yield secret
+    if _COOKIES.fullmatch(secret):
+        values = (pair.partition("=")[2].strip(' "') for pair in secret.split(";"))
+        yield from (value for value in values if _is_distinctive(value))
     first, _, word = secret.rpartition(" ")
     scheme = first.strip().lower()
     if not scheme or (_is_ordinary(word) and scheme not in _SCHEMES):

@@ -81,6 +81,12 @@ def test_the_credentials_of_basic_are_masked_as_they_were_typed() -> None:
     assert Masker(["Basic not-base64"])("not-base64 not-b") == f"{MASK} not-b"
 
 
+def test_the_values_of_cookies_are_masked_without_their_names() -> None:
+    masker = Masker(['session="Zk3jh5g2k3jh4g5k2j3h4"; theme=dark; note=plain-words-only-here; n=12345678'])
+    body = '{"session": "Zk3jh5g2k3jh4g5k2j3h4", "theme": "dark", "note": "plain-words-only-here", "n": "12345678"}'
+    assert masker.body(body) == body.replace("Zk3jh5g2k3jh4g5k2j3h4", MASK)
+
+
 def test_short_values_are_left_alone_in_every_form() -> None:
     assert Masker(["<<", "Basic YTpi", "//"])("&lt;&lt; a:b %2F%2F") == "&lt;&lt; a:b %2F%2F"
 
