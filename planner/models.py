@@ -180,7 +180,8 @@ class Proposal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tool.replace('_', ' ').capitalize()} ({self.status})"
+        # Without the status: the stored one may have been overtaken, see `status_at`.
+        return self.tool.replace("_", " ").capitalize()
 
     def status_at(self, now: datetime) -> ProposalStatus:
         """The status as of `now`: an offer that nobody took, or a hint that ran out, has expired, stored so or not.

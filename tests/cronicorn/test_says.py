@@ -98,6 +98,7 @@ def test_an_offer_that_nobody_took_has_expired_everywhere_though_no_planner_runs
     offer = make_proposal(endpoint, offer_expires_at=past)
     page = text_of(client, f"/planner/proposal/{offer.pk}/")
     assert "This offer has expired" in page
+    assert "pending" not in page
     assert "do/approve/" not in page
     assert ">expired<" in page
     assert "Offer ended" in page
