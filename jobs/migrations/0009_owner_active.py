@@ -5,8 +5,12 @@ from django.db import migrations, models
 
 DEACTIVATED = """jsonb_build_object('run_at', NULL, 'slot_at', NULL, 'source', NULL, 'attempt', 1,
         'sentence', 'Nothing is due: its owner is deactivated.', 'candidates', '[]'::jsonb, 'inputs', '{}'::jsonb)"""
+# What was counted of uncalled slots is for the next run to tell of, as where an endpoint is stopped.
+COUNTED = """CASE WHEN next_decision #> '{uncalled,counts}' IS NOT NULL THEN jsonb_build_object('uncalled',
+        jsonb_build_object('after', next_decision #> '{uncalled,after}', 'counts', next_decision #> '{uncalled,counts}',
+        'through', next_decision #> '{uncalled,through}', 'stopped', true)) ELSE '{}' END"""
 NO_PLAN = f"""owner_active = false, next_run_at = NULL, next_slot_at = NULL, next_attempt = 1, next_source = NULL,
-        next_decision = {DEACTIVATED}, lane = ''"""
+        next_decision = {DEACTIVATED} || {COUNTED}, lane = ''"""
 
 # Rows are locked in the order of their ids, as all other writers lock them. An activation only wakes the schedulers,
 # since a plan can only be made by the governor.

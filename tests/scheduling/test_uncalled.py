@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from accounts.models import User
 from jobs import authoring, services
 from jobs.models import Author, Endpoint, EndpointStatus, JobStatus, Run
+from jobs.owners import plan_reactivated
 from jobs.replan import replan
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.leases import reap, release
@@ -236,6 +238,18 @@ def test_slots_while_the_owner_had_it_stopped_are_none(day: Day, what: str) -> N
     switch("paused")
     day.now(41)
     switch("active")
+    assert day.told(45) == (1, "long_call")
+    assert day.told(50) == (0, None)
+
+
+def test_slots_while_the_owner_was_deactivated_are_none_and_earlier_ones_stay_counted(day: Day) -> None:
+    day.served(5, until=12)
+    User.objects.filter(pk=day.endpoint.owner_id).update(is_active=False)
+    day.now(22)
+    replan([day.endpoint.pk])
+    day.now(41)
+    User.objects.filter(pk=day.endpoint.owner_id).update(is_active=True)
+    plan_reactivated()
     assert day.told(45) == (1, "long_call")
     assert day.told(50) == (0, None)
 
