@@ -15,6 +15,7 @@ from jobs.replan import replan
 from scheduling.exchange.outcome import Outcome
 from scheduling.ledger.claims import Claim, claim_due
 from scheduling.ledger.settlement import settle
+from scheduling.plan.facts import MODEL
 from scheduling.simulation.engine import WORKER, SimulatedRun, Stage, simulate
 from scheduling.simulation.scenario import (
     Change,
@@ -52,19 +53,27 @@ BASELINES: dict[str, dict[str, Any]] = {
     },
     "cron": {"baseline_cron": "*/7 * * * *", "retry_limit": 1},
     "jitter": {"baseline_interval_ms": 180_000, "jitter_ms": 20_000},
+    "from a start, with a back-off": {
+        "baseline_interval_ms": 240_000,
+        "starts_at": NOON - timedelta(minutes=7),
+        "recovery_check_ms": 960_000,
+    },
 }
 
 
 def changes(dice: Random, now: datetime) -> Change:
     """Something that a person or a planner might do now, and that the services allow."""
+    who = dice.choice([None, MODEL])
     kinds: list[Callable[[], Change]] = [
-        lambda: SetIntervalHint(dice.choice([5_000, 45_000, 900_000]), dice.choice([60_000, 1_800_000]), "busy"),
+        lambda: SetIntervalHint(
+            dice.choice([5_000, 45_000, 900_000]), dice.choice([60_000, 1_800_000]), "busy", author_words=who
+        ),
         lambda: SetIntervalHint(20_000, 600_000, "look", author="user"),
-        lambda: SetOneShotHint(dice.choice([0, 30_000, 400_000]), 600_000, "look again"),
+        lambda: SetOneShotHint(dice.choice([0, 30_000, 400_000]), 600_000, "look again", author_words=who),
         lambda: ClearHints(),
         lambda: ClearHints(oneshot=False),
         lambda: ClearHints(interval=False),
-        lambda: Pause(now + timedelta(seconds=dice.choice([20, 300, 900])), "rest", "planner"),
+        lambda: Pause(now + timedelta(seconds=dice.choice([20, 300, 900])), "rest", "planner", who),
         lambda: Resume(),
         lambda: RunNow(),
         lambda: ResetFailures(),
@@ -78,11 +87,11 @@ def ask_service(endpoint_id: UUID, change: Change) -> None:
     """The same through the real service."""
     this: dict[str, Any] = {"endpoint_id": endpoint_id}
     match change:
-        case SetIntervalHint(interval_ms=interval_ms, ttl_ms=ttl_ms, reason=reason, author=author):
-            hint = {"interval_ms": interval_ms, "ttl_ms": ttl_ms, "reason": reason}
+        case SetIntervalHint(interval_ms=interval_ms, ttl_ms=ttl_ms, reason=reason, author=author, author_words=who):
+            hint = {"interval_ms": interval_ms, "ttl_ms": ttl_ms, "reason": reason, "author_words": who}
             services.set_interval_hint(**this, **hint, author=Author(author))
-        case SetOneShotHint(next_run_in_ms=in_ms, ttl_ms=ttl_ms, reason=reason):
-            hint = {"next_run_in_ms": in_ms, "ttl_ms": ttl_ms, "reason": reason}
+        case SetOneShotHint(next_run_in_ms=in_ms, ttl_ms=ttl_ms, reason=reason, author_words=who):
+            hint = {"next_run_in_ms": in_ms, "ttl_ms": ttl_ms, "reason": reason, "author_words": who}
             services.set_oneshot_hint(**this, **hint, author=Author.PLANNER)
         case ClearHints(interval=True, oneshot=True):
             services.clear_hints(**this, author=Author.PLANNER)
@@ -90,8 +99,8 @@ def ask_service(endpoint_id: UUID, change: Change) -> None:
             with services.changing(endpoint_id) as (endpoint, _):
                 drop = services.drop_interval_hint if interval else services.drop_oneshot_hint
                 drop(endpoint)
-        case Pause(until=until, reason=reason):
-            services.pause(**this, until=until, reason=reason, author=Author.PLANNER)
+        case Pause(until=until, reason=reason, author_words=who):
+            services.pause(**this, until=until, reason=reason, author=Author.PLANNER, author_words=who)
         case Resume():
             services.resume(**this, author=Author.PLANNER)
         case RunNow():
@@ -157,7 +166,8 @@ def test_simulated_steps_leave_the_row_that_the_real_ones_leave(
     endpoint_id = UUID(int=seed + 1)
     with own_clock() as clock:
         clock.stand(NOON)
-        endpoint = make_endpoint(id=endpoint_id, created_at=NOON, anchor_at=NOON, **columns)
+        anchor_at = columns.get("starts_at", NOON)
+        endpoint = make_endpoint(id=endpoint_id, created_at=NOON, anchor_at=anchor_at, **columns)
         replan([endpoint.pk])
         mirror = Mirror(clock, endpoint, Random(f"{baseline} {seed}"))
         spec = EndpointSpec("a", endpoint_id, NOON, columns, FLAKY)
