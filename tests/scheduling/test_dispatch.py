@@ -425,7 +425,13 @@ def test_compression_bomb_ends_at_the_cap(dispatcher: Dispatcher, http_target: H
         (b"as it came", "deflate", "as it came", ("not_decoded:deflate",), "cannot be read as that"),
         (b"as it came", "br", "as it came", ("not_decoded:br",), "cannot be read as that"),
         (b"as it came", "gzip, zstd", "as it came", ("not_decoded:zstd",), "encoded as zstd"),
-        (gzip.compress(b"as it came", mtime=0), "zstd, gzip", "as it came", ("decoded:gzip", "not_decoded:zstd"), "as zstd"),
+        (
+            gzip.compress(b"as it came", mtime=0),
+            "zstd, gzip",
+            "as it came",
+            ("decoded:gzip", "not_decoded:zstd"),
+            "as zstd",
+        ),
     ],
 )
 def test_what_cannot_be_decompressed_says_so_by_name(
