@@ -88,7 +88,8 @@ class EndpointFacts:
     """All that the governor looks at.
 
     Exactly one of `interval_ms`, `cadence` and `run_once_at` is set. `blocked` names what makes the endpoint not
-    schedulable ("the endpoint is paused", "its job is archived"). `jitter` is the endpoint's own stable delay, added
+    schedulable ("the endpoint is paused", "its job is archived"); `paused_without_end` tells that it is a pause, which
+    somebody may lift. `jitter` is the endpoint's own stable delay, added
     to the slots of its baseline only. The schedule covers slots in [starts_at, ends_at). `timezone` is that of an
     interval; a cadence has its own. `failing_since` is the slot of the first run of the streak of failures;
     `recovery_check_ms` bounds the back-off, None is the interval.
@@ -101,6 +102,7 @@ class EndpointFacts:
     cadence: Cadence | None = None
     run_once_at: datetime | None = None
     blocked: str | None = None
+    paused_without_end: bool = False
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     jitter: timedelta = timedelta(0)

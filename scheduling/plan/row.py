@@ -138,6 +138,7 @@ def facts_of(row: PlanRow, now: datetime, *, unclaimed: bool, hint_floor_ms: int
         cadence=parse_cadence(row.baseline_cron, row.timezone) if row.baseline_cron is not None else None,
         run_once_at=row.run_once_at,
         blocked=_blocked(row),
+        paused_without_end=row.owner_active and "paused" in (row.status, row.job_status),
         starts_at=row.starts_at,
         ends_at=row.ends_at,
         jitter=stable_jitter(row.id, row.jitter_ms) if row.jitter_ms else timedelta(0),

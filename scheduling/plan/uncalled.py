@@ -2,8 +2,8 @@
 
 The count rides in the decision. A plan made at some moment adds the slots that have passed since the last slot, or
 since an earlier plan counted. It leaves out what was no slot at the time: while an interval hint or a back-off was in
-force, while the endpoint or its job was stopped, and before the last change of the schedule. Slots inside a pause
-count. The next run of a new slot takes the count; a repeat does not.
+force, while the owner was deactivated, and before the last change of the schedule. Slots inside a pause count, whether
+it has an end or not. The next run of a new slot takes the count; a repeat does not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,8 @@ class Uncalled:
 
     `ahead` are slots inside a pause, or a wait that the server asked for, that is still to end before the planned run.
     Until `paced_until` an interval hint or a back-off stands in the place of slots; until `held_until` nothing starts,
-    by `held_by`. `stopped`: nothing is due.
+    by `held_by`. `paused`: nothing starts until somebody resumes the endpoint or its job. `stopped`: nothing is due for
+    another reason.
     """
 
     after: datetime | None
@@ -69,6 +70,7 @@ class Uncalled:
     paced_until: datetime | None = None
     held_until: datetime | None = None
     held_by: Cause = Cause.PAUSE
+    paused: bool = False
     stopped: bool = False
 
     @property
@@ -93,6 +95,8 @@ class Uncalled:
             values["paced_until"] = _text(self.paced_until)
         if self.held_until is not None:
             values |= {"held_until": _text(self.held_until), "held_by": self.held_by.value}
+        if self.paused:
+            values["paused"] = True
         if self.stopped:
             values["stopped"] = True
         return values
@@ -108,6 +112,7 @@ class Uncalled:
             paced_until=_instant(stored.get("paced_until")),
             held_until=_instant(stored.get("held_until")),
             held_by=Cause(stored.get("held_by", Cause.PAUSE)),
+            paused=stored.get("paused", False),
             stopped=stored.get("stopped", False),
         )
 
@@ -173,6 +178,8 @@ def _count(
     put_off = decision.slot_at if decision.source is Source.SERVER_ASKED else None
     lower, through = _counted_through(facts, now, previous), _settled_through(facts, now, put_off)
     counts = _added(facts, lower, through, previous, spans)
+    if facts.paused_without_end:
+        return Uncalled(facts.last_slot_at, _latest(lower, through), counts, paced_until=paced_until, paused=True)
     if decision.run_at is None:
         return Uncalled(facts.last_slot_at, _latest(lower, through), counts, stopped=True) if counts else None
     ahead = 0
@@ -244,7 +251,9 @@ def _added(
     counts: dict[Cause, int] = {}
     if previous is not None and previous.after == facts.last_slot_at:
         counts.update(previous.counts)
-    if previous is not None and previous.held_until is not None and _held_before(previous.held_until, spans):
+    if previous is not None and previous.paused and spans is IDLE:
+        spans = ((None, Cause.PAUSE),)
+    elif previous is not None and previous.held_until is not None and _held_before(previous.held_until, spans):
         spans = ((previous.held_until - TICK, previous.held_by), *spans)
     for cause, count in _passed(facts, lower, through, spans).items():
         counts[cause] = counts.get(cause, 0) + count

@@ -226,19 +226,58 @@ def test_slots_while_the_server_had_asked_to_wait(day: Day, answer: dict[str, st
     assert day.told(20) == (0, None)
 
 
-@pytest.mark.parametrize("what", ["endpoint", "job"])
-def test_slots_while_the_owner_had_it_stopped_are_none(day: Day, what: str) -> None:
-    def switch(status: str) -> None:
-        if what == "job":
-            authoring.set_job_status(job_id=day.endpoint.job_id, status=JobStatus(status))
-        else:
-            authoring.set_endpoint_status(**day.this, status=EndpointStatus(status))
+def switch(day: Day, what: str, status: str) -> None:
+    if what == "job":
+        authoring.set_job_status(job_id=day.endpoint.job_id, status=JobStatus(status))
+    else:
+        authoring.set_endpoint_status(**day.this, status=EndpointStatus(status))
 
+
+@pytest.mark.parametrize("what", ["endpoint", "job"])
+def test_slots_inside_a_pause_without_end_that_was_lifted(day: Day, what: str) -> None:
     day.served(5, until=12)
-    switch("paused")
+    day.now(13)
+    switch(day, what, "paused")
+    for minutes in (22, 33):
+        day.now(minutes)
+        replan([day.endpoint.pk])
     day.now(41)
-    switch("active")
-    assert day.told(45) == (1, "long_call")
+    switch(day, what, "active")
+    # 12:10 in the call, 12:15 to 12:40 in the pause.
+    assert day.told(45) == (7, "pause")
+    assert "6 in a pause" in Run.objects.latest("due_at").decision["sentence"]
+    assert day.told(50) == (0, None)
+
+
+@pytest.mark.parametrize("what", ["endpoint", "job"])
+def test_slots_before_a_pause_without_end_keep_their_cause(day: Day, what: str) -> None:
+    day.served(5)
+    day.now(17)
+    switch(day, what, "paused")
+    day.now(21)
+    switch(day, what, "active")
+    assert day.told(25) == (3, "no_worker")
+
+
+def test_slots_of_a_call_that_outlives_a_pause_without_end(day: Day) -> None:
+    claim = day.claim(5)
+    day.now(11)
+    switch(day, "endpoint", "paused")
+    day.now(16)
+    switch(day, "endpoint", "active")
+    day.settle(claim, 22)
+    assert day.told(25) == (3, "long_call")
+
+
+def test_slots_of_a_schedule_that_was_edited_in_a_pause_without_end(day: Day) -> None:
+    day.served(5)
+    switch(day, "endpoint", "paused")
+    day.now(22)
+    authoring.edit_endpoint(**day.this, changes={"baseline_interval_ms": 420_000, "baseline_cron": None})
+    day.now(37)
+    switch(day, "endpoint", "active")
+    # 12:10, 12:15 and 12:20 of the old schedule, 12:29 and 12:36 of the new one.
+    assert day.told(43) == (5, "pause")
     assert day.told(50) == (0, None)
 
 
@@ -249,7 +288,7 @@ def test_slots_while_the_owner_was_deactivated_are_none_and_earlier_ones_stay_co
     replan([day.endpoint.pk])
     day.now(41)
     User.objects.filter(pk=day.endpoint.owner_id).update(is_active=True)
-    plan_reactivated()
+    assert plan_reactivated()
     assert day.told(45) == (1, "long_call")
     assert day.told(50) == (0, None)
 
