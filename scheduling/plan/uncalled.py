@@ -118,9 +118,8 @@ class Uncalled:
 
 
 def main_cause(causes: Mapping[Cause, int]) -> Cause:
-    """The cause of most of the slots; of several the one that was counted last."""
-    most = max(causes.values())
-    return [cause for cause, count in causes.items() if count == most][-1]
+    """The cause of most of the slots; of equals the first of `Cause`, since the stored form keeps no order."""
+    return max(Cause, key=lambda cause: causes.get(cause, 0))
 
 
 def with_uncalled(
@@ -164,7 +163,7 @@ def uncalled_words(causes: Mapping[Cause, int]) -> str:
     slots = "1 earlier slot that is" if total == 1 else f"{total} earlier slots that are"
     if len(causes) == 1:
         return f"It also stands for {slots} not called: {_WORDS[next(iter(causes))]}."
-    parts = [f"{count} {_WORDS[cause]}" for cause, count in causes.items()]
+    parts = [f"{causes[cause]} {_WORDS[cause]}" for cause in Cause if cause in causes]
     return f"It also stands for {slots} not called: {', '.join(parts)}."
 
 

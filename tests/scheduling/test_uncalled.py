@@ -140,7 +140,7 @@ def test_slots_while_the_lease_of_a_lost_worker_ran_on(day: Day) -> None:
     assert (repeat.attempt, Run.objects.get(pk=repeat.run_id).coalesced_slots) == (2, 0)
     day.settle(repeat, 22)
     assert day.told(25) == (3, "worker_lost")
-    assert "2 after the loss of a worker, 1 in a long call" in Run.objects.latest("due_at").decision["sentence"]
+    assert "1 in a long call, 2 after the loss of a worker" in Run.objects.latest("due_at").decision["sentence"]
     assert day.told(30) == (0, None)
 
 
@@ -245,8 +245,21 @@ def test_slots_inside_a_pause_without_end_that_was_lifted(day: Day, what: str) -
     switch(day, what, "active")
     # 12:10 in the call, 12:15 to 12:40 in the pause.
     assert day.told(45) == (7, "pause")
-    assert "6 in a pause" in Run.objects.latest("due_at").decision["sentence"]
+    assert "1 in a long call, 6 in a pause" in Run.objects.latest("due_at").decision["sentence"]
     assert day.told(50) == (0, None)
+
+
+@pytest.mark.parametrize("planned_again", [False, True])
+def test_of_causes_with_as_many_slots_the_upper_one_of_the_table_is_told(day: Day, planned_again: bool) -> None:
+    day.served(5, until=12)
+    services.pause(**day.this, until=noon(600), reason="", author=Author.USER)
+    day.now(17)
+    services.resume(**day.this, author=Author.USER)
+    if planned_again:
+        # This plan reads the counts from the database, which keeps them in an order of its own.
+        replan([day.endpoint.pk])
+    assert day.told(20) == (2, "long_call")
+    assert "1 in a long call, 1 in a pause" in Run.objects.latest("due_at").decision["sentence"]
 
 
 @pytest.mark.parametrize("what", ["endpoint", "job"])
