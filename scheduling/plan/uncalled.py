@@ -160,11 +160,11 @@ def carried(
 def uncalled_words(causes: Mapping[Cause, int]) -> str:
     """What the decision's sentence says of uncalled slots."""
     total = sum(causes.values())
-    slots = "1 earlier slot that is" if total == 1 else f"{total} earlier slots that are"
+    slots = "1 earlier slot" if total == 1 else f"{total} earlier slots"
     if len(causes) == 1:
-        return f"It also stands for {slots} not called: {_WORDS[next(iter(causes))]}."
+        return f"It also stands for {slots} without a call: {_WORDS[next(iter(causes))]}."
     parts = [f"{causes[cause]} {_WORDS[cause]}" for cause in Cause if cause in causes]
-    return f"It also stands for {slots} not called: {', '.join(parts)}."
+    return f"It also stands for {slots} without a call: {', '.join(parts)}."
 
 
 def _count(

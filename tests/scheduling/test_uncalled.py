@@ -70,7 +70,7 @@ class Day:
         run = Run.objects.get(pk=claim.run_id)
         assert (run.coalesced_until is None) == (run.coalesced_slots == 0)
         assert run.coalesced_until in (None, run.scheduled_for)
-        assert ("not called" in run.decision["sentence"] or "folded" in run.decision["sentence"]) == (
+        assert ("without a call" in run.decision["sentence"] or "folded" in run.decision["sentence"]) == (
             run.coalesced_slots > 0
         )
         return run.coalesced_slots, run.coalesced_cause
